@@ -1,0 +1,1 @@
+//! Puffer: store.
