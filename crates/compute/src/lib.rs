@@ -1,1 +1,9 @@
-//! Puffer: compute.
+//! Floor 1: running instances. [`Driver`] is the contract; the drivers are `container`, `process` and
+//! `simulated`.
+
+mod driver;
+
+pub use driver::{
+    CONSOLE_BYTES_MAX, Driver, DriverError, DriverInstance, DriverState, ImageRef, LaunchSpec, NetworkAttachment,
+    Usage,
+};

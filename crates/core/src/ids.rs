@@ -1,0 +1,52 @@
+//! Resource identifiers in AWS's forms. All randomness comes from the caller.
+
+use rand::{Rng, RngExt};
+
+/// `<prefix>-` and 17 hexadecimal digits: instances (`i`), images (`ami`), subnets (`subnet`), …
+pub fn resource_id(prefix: &str, rng: &mut dyn Rng) -> String {
+    let n: u64 = rng.random();
+    let top: u8 = rng.random_range(0..16);
+    format!("{prefix}-{top:01x}{n:016x}")
+}
+
+/// A version 4 UUID, as activities, tokens and policies have.
+pub fn uuid(rng: &mut dyn Rng) -> String {
+    let a: u64 = rng.random();
+    let b: u64 = rng.random();
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xfff,
+        0x8000 | ((b >> 48) & 0x3fff),
+        b & 0xffff_ffff_ffff
+    )
+}
+
+/// 16 hexadecimal digits, as at the end of load balancer and target group ARNs.
+pub fn hex16(rng: &mut dyn Rng) -> String {
+    format!("{:016x}", rng.random::<u64>())
+}
+
+/// A locally administered unicast MAC address.
+pub fn mac(rng: &mut dyn Rng) -> String {
+    let b: [u8; 5] = rng.random();
+    format!("02:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn forms() {
+        let mut rng = rand_pcg::Pcg64::seed_from_u64(7);
+        let id = resource_id("i", &mut rng);
+        assert_eq!(id.len(), 2 + 17);
+        let u = uuid(&mut rng);
+        assert_eq!(u.len(), 36);
+        assert_eq!(&u[14..15], "4");
+        assert!(matches!(&u[19..20], "8" | "9" | "a" | "b"));
+    }
+}

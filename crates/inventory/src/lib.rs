@@ -1,0 +1,1 @@
+//! Transactions over the store that both `api` and `control` need.
