@@ -1,0 +1,203 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use puffer_core::{Record, RecordError};
+use serde_json::Value;
+
+use super::*;
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Pet {
+    name: String,
+    kind: String,
+    legs: u32,
+}
+
+impl Record for Pet {
+    const COLLECTION: &'static str = "pets";
+    const INDEXES: &'static [&'static str] = &["kind"];
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+    fn index_values(&self, push: &mut dyn FnMut(&'static str, &str)) {
+        push("kind", &self.kind);
+    }
+}
+
+fn pet(name: &str, kind: &str) -> Pet {
+    Pet { name: name.into(), kind: kind.into(), legs: 4 }
+}
+
+fn schema() -> Schema {
+    Schema::new().with::<Pet>()
+}
+
+fn open(dir: &tempfile::TempDir) -> Store {
+    Store::open(&dir.path().join("store.redb"), &schema()).unwrap()
+}
+
+async fn put(store: &Store, pet: Pet) {
+    store
+        .transact::<_, StoreError>(|tx| {
+            tx.put(pet);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn acknowledged_writes_survive_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = open(&dir);
+        put(&store, pet("rex", "dog")).await;
+        put(&store, pet("tom", "cat")).await;
+        store
+            .transact::<_, StoreError>(|tx| {
+                assert!(tx.delete::<Pet>("tom"));
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+    let store = open(&dir);
+    assert_eq!(store.list::<Pet>().len(), 1);
+    assert_eq!(store.list_by::<Pet>("kind", "dog")[0].name, "rex");
+    assert!(store.list_by::<Pet>("kind", "cat").is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_transaction_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    put(&store, pet("rex", "dog")).await;
+    let refused = store
+        .transact::<(), StoreError>(|tx| {
+            tx.put(pet("rex", "wolf"));
+            tx.put(pet("new", "wolf"));
+            tx.delete::<Pet>("rex");
+            Err(StoreError::Closed)
+        })
+        .await;
+    assert!(refused.is_err());
+    assert_eq!(store.get::<Pet>("rex").unwrap().kind, "dog");
+    assert!(store.list_by::<Pet>("kind", "wolf").is_empty());
+    assert_eq!(store.list_by::<Pet>("kind", "dog").len(), 1);
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(&dir);
+    let second = Store::open(&dir.path().join("store.redb"), &schema());
+    assert!(matches!(second, Err(OpenError::InUse(_))));
+}
+
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+struct PetV2 {
+    name: String,
+    species: String,
+}
+
+impl Record for PetV2 {
+    const COLLECTION: &'static str = "pets";
+    const VERSION: u16 = 2;
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+    fn upgrade(from: u16, mut data: Value) -> Result<Value, RecordError> {
+        assert_eq!(from, 1);
+        data["species"] = data["kind"].take();
+        Ok(data)
+    }
+}
+
+#[tokio::test]
+async fn older_records_are_lifted_and_newer_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&open(&dir), pet("rex", "dog")).await;
+    let path = dir.path().join("store.redb");
+    {
+        let store = Store::open(&path, &Schema::new().with::<PetV2>()).unwrap();
+        assert_eq!(store.get::<PetV2>("rex").unwrap().species, "dog");
+        store
+            .transact::<_, StoreError>(|tx| {
+                tx.update::<PetV2>("rex", |_| ());
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+    assert!(matches!(Store::open(&path, &schema()), Err(OpenError::Newer { found: 2, known: 1, .. })));
+}
+
+#[tokio::test]
+async fn subscribers_hear_of_durable_changes_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let subscription = store.subscribe::<Pet>();
+    assert_eq!(subscription.next().await, Dirty::All);
+    put(&store, pet("rex", "dog")).await;
+    put(&store, pet("rex", "dog")).await;
+    put(&store, pet("tom", "cat")).await;
+    assert_eq!(subscription.next().await, Dirty::Keys(vec!["rex".into(), "tom".into()]));
+    assert_eq!(subscription.take(), None);
+}
+
+#[tokio::test]
+async fn settled_waits_for_what_is_visible() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let writer = store.clone();
+    let task = tokio::spawn(async move { put(&writer, pet("rex", "dog")).await });
+    while store.get::<Pet>("rex").is_none() {
+        tokio::task::yield_now().await;
+    }
+    store.settled().await.unwrap();
+    assert_eq!(store.commit_stats().n_commits, 1);
+    task.await.unwrap();
+}
+
+/// The index answers as a scan would, after any history, also after reopening.
+fn history() -> impl Strategy<Value = Vec<(u8, Option<u8>, bool)>> {
+    prop::collection::vec((0u8..6, prop::option::of(0u8..3), any::<bool>()), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn index_equals_scan(history in history()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut model: BTreeMap<String, String> = BTreeMap::new();
+        let check = |store: &Store, model: &BTreeMap<String, String>| {
+            for kind in ["k0", "k1", "k2"] {
+                let found: Vec<_> = store.list_by::<Pet>("kind", kind).iter().map(|p| p.name.clone()).collect();
+                let expected: Vec<_> = model.iter().filter(|(_, k)| *k == kind).map(|(n, _)| n.clone()).collect();
+                assert_eq!(found, expected);
+            }
+        };
+        {
+            let store = open(&dir);
+            for (name, kind, keep) in history {
+                let name = format!("n{name}");
+                let _ = runtime.block_on(store.transact::<(), StoreError>(|tx| {
+                    match kind {
+                        Some(k) => { tx.put(pet(&name, &format!("k{k}"))); }
+                        None => { tx.delete::<Pet>(&name); }
+                    }
+                    if keep { Ok(()) } else { Err(StoreError::Closed) }
+                }));
+                if keep {
+                    match kind {
+                        Some(k) => { model.insert(name, format!("k{k}")); }
+                        None => { model.remove(&name); }
+                    }
+                }
+            }
+            check(&store, &model);
+        }
+        check(&open(&dir), &model);
+    }
+}
