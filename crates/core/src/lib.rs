@@ -1,8 +1,8 @@
 //! Floor 0: pure decisions and domain types. No I/O, no async, no clock, no global randomness:
 //! `now` and `rng` are arguments. Deciders return a decision *and its reason*.
 
-pub mod autoscaling;
 pub mod alarm;
+pub mod autoscaling;
 mod clock;
 pub mod ec2;
 pub mod elb;

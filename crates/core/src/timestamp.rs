@@ -5,7 +5,9 @@ use std::time::Duration;
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, the resolution of AWS's answers.
 ///
 /// Stored and sent between rooms as that number; written for people as RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 

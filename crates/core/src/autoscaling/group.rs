@@ -1,0 +1,203 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Record, Timestamp};
+
+/// A launch template as a group names it: the version may be symbolic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchTemplateRef {
+    /// `lt-…`.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// A number, `$Latest` or `$Default`.
+    pub version: String,
+}
+
+/// What new instances are made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceSource {
+    /// Launch configuration by name.
+    LaunchConfiguration(String),
+    /// Launch template.
+    LaunchTemplate(LaunchTemplateRef),
+}
+
+/// A suspended process and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspendedProcess {
+    /// `Launch`, `Terminate`, ….
+    pub name: String,
+    /// `User suspended at …`.
+    pub reason: String,
+}
+
+/// A group's own metrics, once enabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct MetricsCollection {
+    /// Names such as `GroupInServiceInstances`; empty: collection is off.
+    pub metrics: BTreeSet<String>,
+}
+
+/// Status of a group on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum GroupStatus {
+    /// In use.
+    #[default]
+    Active,
+    /// `Delete in progress`.
+    Deleting,
+}
+
+/// A tag of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupTag {
+    /// Value.
+    pub value: String,
+    /// `PropagateAtLaunch`.
+    pub propagate_at_launch: bool,
+}
+
+/// An Auto Scaling group: what is wanted. Its instances are [`super::Member`] records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Name, unique in the account.
+    pub name: String,
+    /// UUID in its ARN.
+    pub uuid: String,
+    /// Full ARN.
+    pub arn: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What new instances are made from.
+    pub source: InstanceSource,
+    /// Lower bound of `desired`.
+    pub min: u32,
+    /// Upper bound of `desired`.
+    pub max: u32,
+    /// Wanted number of instances.
+    pub desired: u32,
+    /// Why `desired` last changed: the sentence for activity causes, without its time.
+    pub desired_cause: Vec<CauseSentence>,
+    /// Grows with each change of the group; a plan made for another generation is stale.
+    pub generation: u64,
+    /// Seconds between simple-scaling activities.
+    pub default_cooldown_s: u32,
+    /// `DefaultInstanceWarmup`; `None`: unset, which is not 0.
+    pub default_instance_warmup_s: Option<u32>,
+    /// Zones, sorted.
+    pub zones: Vec<String>,
+    /// Subnets as given (`VPCZoneIdentifier`), in order.
+    pub subnets: Vec<String>,
+    /// Also `ELB`, beyond the EC2 checks that are always on.
+    pub health_check_elb: bool,
+    /// Seconds after InService in which failed checks do not count.
+    pub health_check_grace_s: u32,
+    /// Attached target groups, by ARN, in order.
+    pub target_groups: Vec<String>,
+    /// Attached classic load balancers, by name.
+    pub load_balancers: Vec<String>,
+    /// Termination policies in order; empty: `Default`.
+    pub termination_policies: Vec<String>,
+    /// `NewInstancesProtectedFromScaleIn`.
+    pub new_instances_protected: bool,
+    /// Suspended processes, in order of suspension.
+    pub suspended: Vec<SuspendedProcess>,
+    /// Group metrics.
+    pub metrics_collection: MetricsCollection,
+    /// Tags by key.
+    pub tags: BTreeMap<String, GroupTag>,
+    /// Role ARN as given.
+    pub service_linked_role_arn: Option<String>,
+    /// Status.
+    pub status: GroupStatus,
+    /// When the last simple-scaling cooldown began (end of the last instance's launch or termination).
+    pub cooldown_started_at: Option<Timestamp>,
+    /// Back-off after failed launches: `(failures in a row, not before)`.
+    pub launch_backoff: Option<(u32, Timestamp)>,
+}
+
+/// One sentence of an activity's cause: `At <time> <text>.`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseSentence {
+    /// When.
+    pub at: Timestamp,
+    /// Text after the time, without the final stop.
+    pub text: String,
+}
+
+impl Group {
+    /// Whether `process` is suspended.
+    pub fn is_suspended(&self, process: &str) -> bool {
+        self.suspended.iter().any(|p| p.name == process)
+    }
+
+    /// A tag's value.
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.get(key).map(|t| t.value.as_str())
+    }
+}
+
+impl Record for Group {
+    const COLLECTION: &'static str = "autoscaling-groups";
+    const INDEXES: &'static [&'static str] = &["launch_configuration", "launch_template", "target_group"];
+
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+
+    fn index_values(&self, push: &mut dyn FnMut(&'static str, &str)) {
+        match &self.source {
+            InstanceSource::LaunchConfiguration(name) => push("launch_configuration", name),
+            InstanceSource::LaunchTemplate(t) => push("launch_template", &t.id),
+        }
+        for arn in &self.target_groups {
+            push("target_group", arn);
+        }
+    }
+}
+
+/// A launch configuration: immutable settings for new instances.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaunchConfiguration {
+    /// Name, unique in the account.
+    pub name: String,
+    /// Full ARN.
+    pub arn: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// `ami-…`.
+    pub image_id: String,
+    /// `t2.micro`, ….
+    pub instance_type: String,
+    /// Key pair's name.
+    pub key_name: Option<String>,
+    /// Ids or names as given.
+    pub security_groups: Vec<String>,
+    /// Base64 as received.
+    pub user_data: Option<String>,
+    /// Instance profile as given.
+    pub iam_instance_profile: Option<String>,
+    /// `InstanceMonitoring.Enabled` (default true for launch configurations).
+    pub detailed_monitoring: bool,
+    /// `AssociatePublicIpAddress`.
+    pub associate_public_ip: Option<bool>,
+    /// Metadata service.
+    pub metadata_options: Option<crate::ec2::MetadataOptions>,
+    /// Block device mappings as received, for the describe call.
+    pub block_device_mappings: Vec<serde_json::Value>,
+    /// `EbsOptimized`.
+    pub ebs_optimized: bool,
+    /// `SpotPrice`.
+    pub spot_price: Option<String>,
+    /// `PlacementTenancy`.
+    pub placement_tenancy: Option<String>,
+}
+
+impl Record for LaunchConfiguration {
+    const COLLECTION: &'static str = "autoscaling-launch-configurations";
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+}
