@@ -1,1 +1,15 @@
-//! Puffer: api.
+//! Floor 2: the AWS services. A folder per service, a file per family of operations; each handler validates, runs one store
+//! transaction and wakes a reconciler. No handler launches anything.
+
+pub mod context;
+mod error;
+mod registry;
+
+pub use context::Ctx;
+pub use error::ApiError;
+pub use registry::{Handler, Registry};
+
+/// All operations that Puffer serves.
+pub fn registry() -> Registry {
+    Registry::default()
+}

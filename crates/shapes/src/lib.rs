@@ -1,1 +1,39 @@
-//! Puffer: shapes.
+//! Floor 1: the request and answer shapes of the AWS services, one module per service, generated from `models/`.
+//!
+//! Each module has plain structs with optional fields, a marker type per operation (see [`puffer_wire::Operation`]) with the
+//! aliases `<Operation>Input` and `<Operation>Output`, the declared `errors`, and the service's `SERVICE` schema.
+
+macro_rules! service {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        pub mod $name {
+                    #[rustfmt::skip]
+                    #[allow(missing_docs, clippy::all)]
+                    mod generated;
+                    #[rustfmt::skip]
+                    #[allow(missing_docs, clippy::all)]
+                    #[path = "generated_schema.rs"]
+                    pub mod schema;
+
+            pub use generated::*;
+            pub use schema::{SERVICE, errors};
+        }
+    };
+}
+
+service!(autoscaling, "EC2 Auto Scaling.");
+service!(cloudwatch, "CloudWatch.");
+service!(ec2, "EC2.");
+service!(elbv2, "Elastic Load Balancing v2.");
+service!(ssm, "Systems Manager: parameters.");
+service!(sts, "Security Token Service.");
+
+/// All services, in the order the router tries them.
+pub static SERVICES: &[&puffer_wire::ServiceSchema] = &[
+    &autoscaling::SERVICE,
+    &ec2::SERVICE,
+    &elbv2::SERVICE,
+    &cloudwatch::SERVICE,
+    &sts::SERVICE,
+    &ssm::SERVICE,
+];
