@@ -1,0 +1,40 @@
+//! The command line: a file per subcommand.
+
+mod env;
+mod serve;
+
+use std::process::ExitCode;
+
+pub(crate) use serve::{Args as ServeArgs, Compute};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "puffer", version, about = "EC2 Auto Scaling for your own Linux machines")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    /// Print shell commands that point AWS tools at a server: eval "$(puffer env)"
+    Env(env::Args),
+}
+
+/// Parses the command line and runs the subcommand; errors go to standard error as one chain.
+pub(crate) fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Env(args) => env::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("puffer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

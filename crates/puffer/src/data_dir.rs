@@ -1,0 +1,215 @@
+//! The data directory: where a server keeps everything it must not lose.
+//!
+//! | path | what |
+//! |---|---|
+//! | `store.redb` | all resources |
+//! | `metrics.redb` | metrics |
+//! | `credentials.json` | the access key pair, mode 0600 |
+//! | `server.json` | where the running server listens |
+//! | `server.lock` | held while a server runs |
+//! | `puffer.sock` | what `puffer status` and `puffer explain` ask, mode 0600 |
+//! | `images/`, `instances/` | images and instances' disks |
+//! | `balancer.sock`, `balancer.log` | the data plane |
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nix::fcntl::{Flock, FlockArg};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+/// A data directory that exists.
+#[derive(Debug, Clone)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+}
+
+/// The access key pair of the account's root, made at the first start.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+}
+
+/// Where a running server listens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ServerInfo {
+    pub(crate) pid: u32,
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) dns: Option<SocketAddr>,
+    pub(crate) region: String,
+    pub(crate) account: String,
+    pub(crate) compute: String,
+    pub(crate) authentication: bool,
+}
+
+impl DataDir {
+    /// Opens `path`, creating it (mode 0700) if it is absent.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<DataDir> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot create the data directory {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+        Ok(DataDir { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("store.redb")
+    }
+
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.redb")
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.path.join("images")
+    }
+
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.path.join("puffer.sock")
+    }
+
+    pub(crate) fn balancer_socket(&self) -> PathBuf {
+        self.path.join("balancer.sock")
+    }
+
+    /// Takes the directory for one server; a second one is told who has it.
+    pub(crate) fn lock(&self) -> anyhow::Result<Flock<File>> {
+        let path = self.path.join("server.lock");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                lock.set_len(0)?;
+                write!(lock, "{}", std::process::id())?;
+                Ok(lock)
+            }
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid)?;
+                bail!(
+                    "another puffer server (pid {}) uses {}; stop it or choose another --data-dir",
+                    pid.trim(),
+                    self.path.display()
+                )
+            }
+            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// The key pair; made at the first call.
+    pub(crate) fn credentials(&self) -> anyhow::Result<Credentials> {
+        let path = self.path.join("credentials.json");
+        match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let made = Credentials::random();
+                self.write_atomically("credentials.json", &serde_json::to_vec_pretty(&made)?)?;
+                Ok(made)
+            }
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The key pair, if a server has made it.
+    pub(crate) fn existing_credentials(&self) -> anyhow::Result<Credentials> {
+        if !self.path.join("credentials.json").exists() {
+            bail!(
+                "{} has no credentials yet: start a server there first (puffer serve)",
+                self.path.display()
+            );
+        }
+        self.credentials()
+    }
+
+    pub(crate) fn write_server_info(&self, info: &ServerInfo) -> anyhow::Result<()> {
+        self.write_atomically("server.json", &serde_json::to_vec_pretty(info)?)
+    }
+
+    pub(crate) fn server_info(&self) -> anyhow::Result<ServerInfo> {
+        let path = self.path.join("server.json");
+        let bytes = fs::read(&path).with_context(|| {
+            format!(
+                "no server has run in {} yet: start one with puffer serve --data-dir",
+                self.path.display()
+            )
+        })?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Writes a private file so that a crash leaves the old one or the new one, never a part.
+    fn write_atomically(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let temporary = self.path.join(format!(".{name}.new"));
+        let target = self.path.join(name);
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &target).with_context(|| format!("cannot write {}", target.display()))?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(())
+    }
+}
+
+impl Credentials {
+    /// A pair in AWS's form: `AKIA` and 16 base-32 digits; 40 base-64 digits.
+    fn random() -> Credentials {
+        const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut rng = rand::rng();
+        let mut pick = |alphabet: &[u8], n: usize| -> String {
+            (0..n).map(|_| char::from(alphabet[rng.random_range(0..alphabet.len())])).collect()
+        };
+        Credentials {
+            access_key_id: format!("AKIA{}", pick(BASE32, 16)),
+            secret_access_key: pick(BASE64, 40),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn credentials_are_made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        assert!(data.existing_credentials().is_err());
+        let first = data.credentials().unwrap();
+        assert_eq!(first.secret_access_key, data.credentials().unwrap().secret_access_key);
+        let mode = fs::metadata(data.path().join("credentials.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(first.access_key_id.len(), 20);
+    }
+
+    #[test]
+    fn a_second_server_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        let held = data.lock().unwrap();
+        let refused = data.lock().unwrap_err().to_string();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        drop(held);
+        data.lock().unwrap();
+    }
+}
