@@ -4,11 +4,21 @@
 //! one codec that serves every shape of every service, writes straight into the output buffer and reads straight into the
 //! struct, without a tree in between.
 
+pub mod json;
+pub mod limits;
+pub mod query;
+pub mod reply;
 pub mod schema;
+pub mod validate;
 pub mod value;
+pub mod xml;
 
+mod body;
 mod fault;
+mod time;
 
+pub use body::{Form, decode_input, decode_output, encode_input};
 pub use fault::Fault;
+pub use reply::Reply;
 pub use schema::{ErrorSchema, Kind, Member, Operation, OperationSchema, Protocol, Schema, ServiceSchema};
 pub use value::{Blob, EpochMillis, Shape, Slot, Value, ValueRef};

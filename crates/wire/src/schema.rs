@@ -35,6 +35,8 @@ pub struct ServiceSchema {
     pub protocols: &'static [Protocol],
     /// JSON errors also carry the query protocol's code (`x-amzn-query-error`).
     pub query_compatible: bool,
+    /// Errors that the service's operations declare.
+    pub errors: &'static [&'static ErrorSchema],
     /// Sorted by name.
     pub operations: &'static [&'static OperationSchema],
 }

@@ -133,6 +133,7 @@ fn service(m: &ServiceModel<'_>, out: &mut String) -> Result<()> {
     writeln!(out, "    target_prefix: {:?},", meta.target_prefix.as_deref().unwrap_or_default())?;
     writeln!(out, "    protocols: &[{}],", protocols.join(", "))?;
     writeln!(out, "    query_compatible: {},", meta.aws_query_compatible.is_some())?;
+    writeln!(out, "    errors: errors::ALL,")?;
     writeln!(out, "    operations: &[{}],\n}};\n", operations.join(", "))?;
     Ok(())
 }

@@ -12,6 +12,7 @@ pub static SERVICE: ServiceSchema = ServiceSchema {
     target_prefix: "AmazonSSM",
     protocols: &[Protocol::Json { minor: 1 }],
     query_compatible: false,
+    errors: errors::ALL,
     operations: &[&OP_GET_PARAMETER, &OP_GET_PARAMETERS, &OP_GET_PARAMETERS_BY_PATH],
 };
 

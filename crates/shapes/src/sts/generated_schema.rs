@@ -12,6 +12,7 @@ pub static SERVICE: ServiceSchema = ServiceSchema {
     target_prefix: "",
     protocols: &[Protocol::Query],
     query_compatible: false,
+    errors: errors::ALL,
     operations: &[&OP_GET_CALLER_IDENTITY],
 };
 

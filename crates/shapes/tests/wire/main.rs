@@ -1,0 +1,9 @@
+//! The codecs of `puffer-wire` on real shapes. They are tested here because floor 0 has no shapes of its own.
+
+mod errors;
+mod patterns;
+mod query;
+mod random;
+mod robust;
+mod round_trip;
+mod validation;
