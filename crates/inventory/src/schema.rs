@@ -11,5 +11,10 @@ pub fn schema() -> Schema {
         .with::<autoscaling::Activity>()
         .with::<autoscaling::ScalingPolicy>()
         .with::<alarm::Alarm>()
+        .with::<ec2::AddressHold>()
+        .with::<elb::LoadBalancer>()
+        .with::<elb::Listener>()
+        .with::<elb::Rule>()
+        .with::<elb::TargetGroup>()
         .with::<elb::Target>()
 }

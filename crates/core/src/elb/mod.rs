@@ -1,9 +1,21 @@
 //! Elastic Load Balancing: load balancers, listeners, rules, target groups and their targets; and the pure
 //! decisions about them: which rule takes a request, which target, and how healthy it is.
 
+pub mod arn;
+pub mod attributes;
 pub mod balance;
 pub mod health;
+pub mod limits;
+mod listener;
+mod load_balancer;
 pub mod rule;
 mod target;
+mod target_group;
 
+pub use listener::{Listener, ListenerProtocol, Rule, target_groups_of};
+pub use load_balancer::{LoadBalancer, LoadBalancerState, Node, Scheme};
 pub use target::{Target, TargetState};
+pub use target_group::{
+    HEALTH_CHECK_PERIOD_TAG, HealthCheck, METRIC_PERIOD_TAG, TargetGroup, TargetProtocol, TargetType,
+    period_tag,
+};

@@ -1,0 +1,96 @@
+//! Records for tests of this crate.
+
+use std::net::Ipv4Addr;
+
+use puffer_core::ec2::{
+    Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck,
+};
+use puffer_core::elb::rule::{Action, Forward, WeightedTargetGroup};
+use puffer_core::elb::{HealthCheck, Rule, TargetGroup, TargetProtocol, TargetType};
+use puffer_core::{Tags, Timestamp};
+use puffer_store::{Store, StoreError, Transaction};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+/// A store in a directory that goes with it.
+pub(crate) fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb"), &crate::schema()).unwrap();
+    (dir, store)
+}
+
+/// Runs a transaction that cannot fail.
+pub(crate) async fn edit<R>(store: &Store, body: impl FnOnce(&mut Transaction<'_>) -> R) -> R {
+    store.transact::<_, StoreError>(|tx| Ok(body(tx))).await.unwrap()
+}
+
+pub(crate) fn instance(id: &str, state: InstanceState, address: Ipv4Addr) -> Instance {
+    Instance {
+        id: id.into(),
+        reservation_id: "r-1".into(),
+        ami_launch_index: 0,
+        client_token: None,
+        image_id: "ami-1".into(),
+        instance_type: "t2.micro".into(),
+        zone: "us-east-1a".into(),
+        vpc_id: "vpc-1".into(),
+        subnet_id: "subnet-a".into(),
+        network_interface_id: "eni-1".into(),
+        private_ip: address,
+        public_ip: None,
+        mac: "02:00:00:00:00:01".into(),
+        security_groups: vec!["sg-1".into()],
+        key_name: None,
+        user_data: None,
+        iam_instance_profile: None,
+        metadata_options: MetadataOptions::default(),
+        detailed_monitoring: false,
+        termination_protected: false,
+        terminate_on_shutdown: false,
+        lifecycle: InstanceLifecycle::OnDemand,
+        state,
+        intent: InstanceIntent::Run,
+        reboot_requests: 0,
+        reboots_done: 0,
+        state_reason: None,
+        launched_at: NOW,
+        running_at: None,
+        terminated_at: None,
+        instance_status: StatusCheck::Ok,
+        system_status: StatusCheck::Ok,
+        launch_template: None,
+        auto_scaling_group: None,
+        tags: Tags::new(),
+    }
+}
+
+pub(crate) fn target_group(arn: &str, target_type: TargetType) -> TargetGroup {
+    TargetGroup {
+        arn: arn.into(),
+        name: arn.into(),
+        protocol: TargetProtocol::Http,
+        port: 80,
+        vpc_id: "vpc-1".into(),
+        target_type,
+        health_check: HealthCheck::default(),
+        attributes: Default::default(),
+        created_at: NOW,
+        tags: Tags::new(),
+    }
+}
+
+/// A default rule that forwards to `target_group`.
+pub(crate) fn rule_to(target_group: &str) -> Rule {
+    Rule {
+        arn: format!("rule-of-{target_group}"),
+        listener: "listener".into(),
+        load_balancer: "lb".into(),
+        priority: None,
+        conditions: Vec::new(),
+        actions: vec![Action::Forward(Forward {
+            target_groups: vec![WeightedTargetGroup { arn: target_group.into(), weight: 1 }],
+            stickiness: None,
+        })],
+        tags: Tags::new(),
+    }
+}
