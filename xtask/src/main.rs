@@ -1,8 +1,13 @@
 //! Chores of the repository: `cargo xtask <chore>`.
 
 mod codegen;
+mod demo;
+mod floors;
 mod model;
 mod model_import;
+mod process;
+mod requirements;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 
@@ -15,6 +20,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Run lab L0 on a private server: scale out, scale in, heal, clean up
+    Demo(demo::Args),
+    /// Check that each crate imports only lower floors
+    Floors(floors::Args),
+    /// Check the rules of style that matter
+    Tidy(tidy::Args),
     /// Write models/*.json from the service models of the botocore Python package (rare; needs the network or --from)
     ModelImport(model_import::Args),
     /// Write the generated shapes from models/*.json
@@ -23,6 +34,9 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
+        Chore::Demo(args) => demo::run(&args),
+        Chore::Floors(args) => floors::run(&args),
+        Chore::Tidy(args) => tidy::run(&args),
         Chore::ModelImport(args) => model_import::run(&args),
         Chore::Codegen(args) => codegen::run(&args),
     }

@@ -1,0 +1,94 @@
+//! What the machine must have, and how it gets it: Debian packages by name when we are root, else the exact command.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::process;
+
+/// A program and the Debian package that has it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+/// For instances as containers.
+const CONTAINER: &[Program] = &[
+    Program { name: "nft", package: "nftables" },
+    Program { name: "ip", package: "iproute2" },
+    Program { name: "mmdebstrap", package: "mmdebstrap" },
+];
+
+/// For tests of the container driver.
+const TEST: &[Program] = &[Program { name: "busybox", package: "busybox-static" }];
+
+/// Versions of the AWS tools that the tests and the demo run with.
+const PYTHON_PACKAGES: &[&str] = &["boto3==1.44.5", "awscli==1.46.2", "pytest==8.4.2"];
+
+/// Packages for containers: installs what is missing as root; elsewhere says how.
+pub(crate) fn container() -> anyhow::Result<()> {
+    install(CONTAINER)
+}
+
+/// Packages for the tests.
+pub(crate) fn test() -> anyhow::Result<()> {
+    install(TEST)
+}
+
+fn install(programs: &[Program]) -> anyhow::Result<()> {
+    let missing: Vec<_> = programs.iter().filter(|p| !process::exists(p.name)).map(|p| p.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
+    if !process::is_root() || !process::exists("apt-get") {
+        bail!("missing on this machine: {}. Install with: sudo {command}", missing.join(", "));
+    }
+    apt_get(&missing)
+}
+
+/// Refreshes the package lists when an install fails on the lists at hand (or there are none), then tries once more.
+fn apt_get(packages: &[&str]) -> anyhow::Result<()> {
+    let attempt = || {
+        process::run(
+            Command::new("apt-get")
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(packages)
+                .env("DEBIAN_FRONTEND", "noninteractive"),
+        )
+    };
+    if attempt().is_ok() {
+        return Ok(());
+    }
+    process::run(Command::new("apt-get").arg("update"))?;
+    attempt()
+}
+
+/// A virtual environment with the AWS CLI, boto3 and pytest in their pinned versions; made once under `target/`.
+pub(crate) fn python() -> anyhow::Result<PathBuf> {
+    let venv = crate::root().join("target/python");
+    let mark = venv.join("puffer-packages.txt");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&mark).is_ok_and(|has| has == wanted) {
+        return Ok(venv);
+    }
+    eprintln!("installing the AWS CLI and boto3 into {}", venv.display());
+    let make = || process::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    if make().is_err() {
+        if !process::is_root() || !process::exists("apt-get") {
+            bail!(
+                "python3 with venv is missing. Install with: sudo apt-get install --yes python3 python3-venv"
+            );
+        }
+        apt_get(&["python3", "python3-venv"])?;
+        make()?;
+    }
+    process::run(
+        Command::new(venv.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(PYTHON_PACKAGES),
+    )?;
+    std::fs::write(&mark, wanted)?;
+    Ok(venv)
+}
