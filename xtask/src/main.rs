@@ -1,5 +1,6 @@
 //! Chores of the repository: `cargo xtask <chore>`.
 
+mod ci;
 mod codegen;
 mod demo;
 mod floors;
@@ -7,6 +8,7 @@ mod model;
 mod model_import;
 mod process;
 mod requirements;
+mod test;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,10 @@ struct Cli {
 enum Chore {
     /// Run lab L0 on a private server: scale out, scale in, heal, clean up
     Demo(demo::Args),
+    /// Run all tests: rules, Rust, wire, system, demo
+    Test(test::Args),
+    /// What a change must pass: format, lints, tests
+    Ci(ci::Args),
     /// Check that each crate imports only lower floors
     Floors(floors::Args),
     /// Check the rules of style that matter
@@ -35,6 +41,8 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Test(args) => test::run(&args),
+        Chore::Ci(args) => ci::run(&args),
         Chore::Floors(args) => floors::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
         Chore::ModelImport(args) => model_import::run(&args),
@@ -45,4 +53,9 @@ fn main() -> anyhow::Result<()> {
 /// The repository's root.
 fn root() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(std::path::Path::new("."))
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), std::path::PathBuf::from)
 }

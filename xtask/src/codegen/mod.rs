@@ -18,7 +18,7 @@ use crate::model::{Model, selection};
 pub(crate) struct Args {
     /// Change nothing; fail if the committed files differ from what would be generated
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {

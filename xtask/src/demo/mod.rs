@@ -56,6 +56,13 @@ pub(crate) struct Args {
     keep: bool,
 }
 
+impl Args {
+    /// The demo as a test of `binary`.
+    pub(crate) fn with_binary(binary: PathBuf) -> Args {
+        Args { json: None, aws_timing: false, compute: "auto".to_owned(), binary: Some(binary), keep: false }
+    }
+}
+
 /// How long things may take, by timing.
 struct Limits {
     first_healthy: Duration,

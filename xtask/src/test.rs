@@ -1,0 +1,103 @@
+//! `cargo xtask test`: everything that says whether Puffer works, from the rules of the house to real instances.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::{codegen, demo, floors, process, requirements, tidy};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Only these parts
+    #[arg(value_parser = ["rules", "rust", "wire", "system", "demo"])]
+    parts: Vec<String>,
+}
+
+/// Runs the chosen parts in order; all are run even if one fails, so that one run shows every fault.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let chosen = |part: &str| args.parts.is_empty() || args.parts.iter().any(|p| p == part);
+    prepare();
+    let mut results: Vec<(&str, anyhow::Result<()>)> = Vec::new();
+    if chosen("rules") {
+        results.push(("rules", rules()));
+    }
+    if chosen("rust") {
+        results.push(("rust", rust()));
+    }
+    if ["wire", "system", "demo"].iter().any(|p| chosen(p)) {
+        match binary() {
+            Ok(binary) => {
+                for part in ["wire", "system"] {
+                    if chosen(part) {
+                        results.push((part, pytest(&binary, part)));
+                    }
+                }
+                if chosen("demo") {
+                    results.push(("demo", demo::run(&demo::Args::with_binary(binary))));
+                }
+            }
+            Err(error) => results.push(("build", Err(error))),
+        }
+    }
+    let n_failed = results.iter().filter(|(_, r)| r.is_err()).count();
+    eprintln!();
+    for (part, result) in &results {
+        match result {
+            Ok(()) => eprintln!("✓ {part}"),
+            Err(error) => eprintln!("✗ {part}: {error:#}"),
+        }
+    }
+    println(&format!("{} passed, {n_failed} failed", results.len() - n_failed));
+    if n_failed > 0 {
+        bail!("{n_failed} of {} parts failed", results.len());
+    }
+    Ok(())
+}
+
+/// What the tests want of the machine. What is missing makes tests skip, loudly; it fails nothing here.
+fn prepare() {
+    for missing in [requirements::container(), requirements::test()].into_iter().filter_map(Result::err) {
+        eprintln!("SKIPPING what needs it: {missing:#}");
+    }
+}
+
+fn rules() -> anyhow::Result<()> {
+    floors::run(&floors::Args {})?;
+    tidy::run(&tidy::Args {})?;
+    codegen::run(&codegen::Args { check: true })
+}
+
+fn rust() -> anyhow::Result<()> {
+    if process::output(Command::new("cargo").args(["nextest", "--version"])).is_err() {
+        process::run(Command::new("cargo").args(["install", "--locked", "cargo-nextest"]))?;
+    }
+    process::run(Command::new("cargo").args(["nextest", "run", "--workspace"]).current_dir(crate::root()))
+}
+
+/// The binary under test, without optimisation: it is built anyway for the Rust tests.
+fn binary() -> anyhow::Result<PathBuf> {
+    process::run(Command::new("cargo").args(["build", "--package", "puffer"]).current_dir(crate::root()))?;
+    Ok(crate::target_dir().join("debug/puffer"))
+}
+
+fn pytest(binary: &Path, part: &str) -> anyhow::Result<()> {
+    let python = requirements::python()?;
+    process::run(
+        Command::new(python.join("bin/pytest"))
+            .args(["-q", "--no-header", "-p", "no:cacheprovider", "-rs"])
+            .arg(format!("tests/{part}"))
+            .env("PUFFER", binary)
+            .env(
+                "PATH",
+                format!("{}:{}", python.join("bin").display(), std::env::var("PATH").unwrap_or_default()),
+            )
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(crate::root()),
+    )
+}
+
+#[allow(clippy::print_stdout)]
+fn println(line: &str) {
+    println!("{line}");
+}
