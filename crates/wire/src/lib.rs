@@ -8,17 +8,22 @@ pub mod json;
 pub mod limits;
 pub mod query;
 pub mod reply;
+pub mod route;
 pub mod schema;
+pub mod sigv4;
 pub mod validate;
 pub mod value;
 pub mod xml;
 
 mod body;
 mod fault;
+mod head;
 mod time;
 
 pub use body::{Form, decode_input, decode_output, encode_input};
 pub use fault::Fault;
+pub use head::RequestHead;
 pub use reply::Reply;
+pub use route::{Lost, Route, route};
 pub use schema::{ErrorSchema, Kind, Member, Operation, OperationSchema, Protocol, Schema, ServiceSchema};
 pub use value::{Blob, EpochMillis, Shape, Slot, Value, ValueRef};

@@ -1,7 +1,7 @@
 //! Requests against the model's constraints, with AWS's messages.
 //!
 //! Two families of texts: EC2 names one parameter (`MissingParameter`, `InvalidParameterValue`); the other services list
-//! all violations in one `ValidationError` (`ValidationException` in pure JSON services).
+//! all violations in one `ValidationError` (by its JSON name, `ValidationException`).
 
 use std::fmt::Write;
 
@@ -23,10 +23,6 @@ pub fn validate(service: &ServiceSchema, input: &dyn Shape) -> Result<(), Fault>
     if ec2 {
         return Err(first.in_ec2());
     }
-    let code = match service.form() {
-        Some(_) => "ValidationError",
-        None => "ValidationException",
-    };
     let noun = if found.len() == 1 { "error" } else { "errors" };
     let mut message = format!("{} validation {noun} detected: ", found.len());
     for (i, violation) in found.iter().enumerate() {
@@ -38,7 +34,7 @@ pub fn validate(service: &ServiceSchema, input: &dyn Shape) -> Result<(), Fault>
             violation.value, violation.path, violation.constraint
         );
     }
-    Err(Fault::sender(code, message))
+    Err(Fault::sender("ValidationError", message))
 }
 
 struct Violation {

@@ -67,7 +67,7 @@ proptest! {
 fn deep_json_is_refused() {
     let deep = "{\"MetricData\":".to_owned() + &"[".repeat(100_000);
     let mut input = cloudwatch::PutMetricDataInput::default();
-    assert_eq!(json::decode(deep.as_bytes(), &mut input).unwrap_err().code, "SerializationException");
+    assert_eq!(json::decode(deep.as_bytes(), &mut input).unwrap_err().code, "MalformedInput");
     let deep = "{\"Unknown\":".to_owned() + &"[".repeat(100_000);
     assert!(json::decode(deep.as_bytes(), &mut input).is_err());
 }

@@ -89,7 +89,13 @@ fn ec2_words() {
 }
 
 #[test]
-fn json_only_services_say_validation_exception() {
+fn json_names_it_validation_exception() {
     let fault = validate(&ssm::SERVICE, &ssm::GetParameterInput::default()).unwrap_err();
-    assert_eq!(fault.code, "ValidationException");
+    let reply = puffer_wire::Reply::error(
+        puffer_wire::Protocol::Json { minor: 1 },
+        Some(&ssm::SERVICE),
+        &fault,
+        "id-1",
+    );
+    assert_eq!(reply.error_type.as_deref(), Some("ValidationException"));
 }

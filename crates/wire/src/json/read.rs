@@ -17,7 +17,7 @@ pub fn decode(body: &[u8], shape: &mut dyn Shape) -> Result<(), Fault> {
     if body.is_empty() {
         return Ok(());
     }
-    let wrong = |e: serde_json::Error| Fault::sender("SerializationException", message(&e));
+    let wrong = |e: serde_json::Error| Fault::sender("MalformedInput", message(&e));
     let mut json = serde_json::Deserializer::from_slice(body);
     Structure(shape).deserialize(&mut json).map_err(wrong)?;
     json.end().map_err(wrong)

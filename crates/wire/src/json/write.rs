@@ -33,10 +33,23 @@ pub fn encode_error(service: Option<&ServiceSchema>, fault: &Fault, out: &mut Ve
     out.push(b'}');
 }
 
+/// Errors that every service can answer, by their code in the query protocol and their name in JSON.
+const COMMON: &[(&str, &str)] = &[
+    ("IncompleteSignature", "IncompleteSignatureException"),
+    ("InvalidAction", "UnknownOperationException"),
+    ("InvalidClientTokenId", "UnrecognizedClientException"),
+    ("MalformedInput", "SerializationException"),
+    ("MissingAuthenticationToken", "MissingAuthenticationTokenException"),
+    ("SignatureDoesNotMatch", "InvalidSignatureException"),
+    ("Throttling", "ThrottlingException"),
+    ("ValidationError", "ValidationException"),
+];
+
 /// The name under which the JSON protocols know the error.
 pub(crate) fn exception_name<'f>(service: Option<&ServiceSchema>, fault: &'f Fault) -> &'f str {
-    let declared = service.and_then(|s| s.errors.iter().find(|e| e.code == fault.code));
-    declared.map_or(&fault.code, |e| e.shape)
+    let declared = service.and_then(|s| s.errors.iter().find(|e| e.code == fault.code)).map(|e| e.shape);
+    let common = || COMMON.iter().find(|(code, _)| *code == fault.code).map(|(_, name)| *name);
+    declared.or_else(common).unwrap_or(&fault.code)
 }
 
 fn comma(first: &mut bool, out: &mut Vec<u8>) {

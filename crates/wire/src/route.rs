@@ -1,0 +1,123 @@
+//! All services share one port. A request says whose it is, in this order: the `X-Amz-Target` header, then the parameters
+//! `Action` and `Version`, then the credential scope. The scope comes last because old clients guess it from the host name,
+//! and are wrong when the host is an IP address.
+
+use crate::body::Form;
+use crate::fault::Fault;
+use crate::head::RequestHead;
+use crate::query::Params;
+use crate::schema::{OperationSchema, Protocol, ServiceSchema};
+use crate::sigv4;
+
+/// Whose request it is.
+#[derive(Debug)]
+pub struct Route<'a> {
+    /// The operation, and through it the service.
+    pub operation: &'static OperationSchema,
+    /// The protocol to decode and to answer in.
+    pub protocol: Protocol,
+    /// What to decode.
+    pub form: Form<'a>,
+}
+
+/// A request that is nobody's, with the protocol to say so in.
+#[derive(Debug)]
+pub struct Lost {
+    /// The service, if that much is known.
+    pub service: Option<&'static ServiceSchema>,
+    /// The protocol the client seems to speak.
+    pub protocol: Protocol,
+    /// What to answer.
+    pub fault: Fault,
+}
+
+/// Finds the operation of a request among the services.
+pub fn route<'a>(
+    services: &[&'static ServiceSchema],
+    head: &RequestHead<'a>,
+    body: &'a [u8],
+) -> Result<Route<'a>, Box<Lost>> {
+    match head.header("x-amz-target") {
+        Some(target) => by_target(services, head, target, body),
+        None => by_action(services, head, body),
+    }
+}
+
+fn by_target<'a>(
+    services: &[&'static ServiceSchema],
+    head: &RequestHead<'a>,
+    target: &str,
+    body: &'a [u8],
+) -> Result<Route<'a>, Box<Lost>> {
+    let asked = match head.header("content-type") {
+        Some(t) if t.starts_with("application/x-amz-json-1.0") => Protocol::Json { minor: 0 },
+        _ => Protocol::Json { minor: 1 },
+    };
+    let (prefix, name) = target.rsplit_once('.').unwrap_or((target, ""));
+    let found = services.iter().find(|s| !s.target_prefix.is_empty() && s.target_prefix == prefix);
+    let Some(service) = found.copied() else {
+        return Err(unknown(None, asked, &format!("No service serves the target {prefix}.")));
+    };
+    let protocol = service.json().unwrap_or(asked);
+    match service.operation(name) {
+        Some(operation) => Ok(Route { operation, protocol, form: Form::Json(body) }),
+        None => Err(unknown(Some(service), protocol, &format!("The operation {name} is not served."))),
+    }
+}
+
+fn by_action<'a>(
+    services: &[&'static ServiceSchema],
+    head: &RequestHead<'a>,
+    body: &'a [u8],
+) -> Result<Route<'a>, Box<Lost>> {
+    let lost = |service, protocol, fault| Box::new(Lost { service, protocol, fault });
+    let mut params = Params::default();
+    params.add(head.query.as_bytes()).map_err(|fault| lost(None, Protocol::Query, fault))?;
+    let is_form =
+        head.header("content-type").is_none_or(|t| t.starts_with("application/x-www-form-urlencoded"));
+    if is_form {
+        params.add(body).map_err(|fault| lost(None, Protocol::Query, fault))?;
+    }
+    let scope = sigv4::scope_service(head, &params);
+    let scoped = services.iter().copied().find(|s| s.form().is_some() && Some(s.signing_name) == scope);
+    let Some(action) = params.get("Action") else {
+        let message = "The request has neither an X-Amz-Target header nor an Action parameter.";
+        let protocol = scoped.and_then(ServiceSchema::form).unwrap_or(Protocol::Query);
+        return Err(lost(scoped, protocol, Fault::sender("MissingAction", message)));
+    };
+    let version = params.get("Version");
+    let versioned = services.iter().copied().find(|s| s.form().is_some() && Some(s.version) == version);
+    // EC2 has had dozens of versions, all of them subsets of today's as far as old clients use them.
+    let tolerated = scoped.filter(|s| version.is_none() || s.form() == Some(Protocol::Ec2));
+    let Some((service, protocol)) = versioned.or(tolerated).and_then(|s| Some((s, s.form()?))) else {
+        let message = format!(
+            "Could not find operation {action} for version {}",
+            version.unwrap_or("NO_VERSION_SPECIFIED")
+        );
+        return Err(lost(None, Protocol::Query, Fault::sender("InvalidAction", message)));
+    };
+    match service.operation(action) {
+        Some(operation) => Ok(Route { operation, protocol, form: Form::Params(params) }),
+        None => Err(lost(Some(service), protocol, invalid_action(service, protocol, action))),
+    }
+}
+
+/// The answer for an action that is not served.
+pub fn invalid_action(service: &ServiceSchema, protocol: Protocol, action: &str) -> Fault {
+    match protocol {
+        Protocol::Ec2 => {
+            Fault::sender("InvalidAction", format!("The action {action} is not valid for this web service."))
+        }
+        Protocol::Query => Fault::sender(
+            "InvalidAction",
+            format!("Could not find operation {action} for version {}", service.version),
+        ),
+        Protocol::Json { .. } => {
+            Fault::sender("InvalidAction", format!("The operation {action} is not served.")).with_status(404)
+        }
+    }
+}
+
+fn unknown(service: Option<&'static ServiceSchema>, protocol: Protocol, message: &str) -> Box<Lost> {
+    Box::new(Lost { service, protocol, fault: Fault::sender("InvalidAction", message).with_status(404) })
+}
