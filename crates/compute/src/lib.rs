@@ -2,6 +2,7 @@
 //! `simulated`.
 
 mod driver;
+pub mod process;
 
 pub use driver::{
     CONSOLE_BYTES_MAX, Driver, DriverError, DriverInstance, DriverState, ImageRef, LaunchSpec, NetworkAttachment,

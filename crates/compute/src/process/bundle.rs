@@ -1,0 +1,132 @@
+//! `puffer-image.json`: how an image says what runs without being booted.
+//!
+//! A *process image* carries this file at the top of a layer. A root file system without it is understood as far
+//! as its enabled service units go (see `unit.rs`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::DriverError;
+
+/// Name of the manifest in a layer's top directory.
+pub const BUNDLE_MANIFEST: &str = "puffer-image.json";
+/// A manifest is a page of text; more is not one.
+const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
+/// Port a bundle serves when it does not say: what the labs and most web images mean.
+pub(super) const PORT_DEFAULT: u16 = 80;
+
+/// What kind of directory an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BundleKind {
+    /// An application directory that runs with the host's interpreters and libraries.
+    Process,
+    /// A root file system; its programs are started with its own loader and libraries.
+    Rootfs,
+}
+
+/// The manifest's content.
+///
+/// In `command` and `environment`, `${HOST}`, `${PORT}`, `${PUFFER_INSTANCE_ADDRESS}`, `${PUFFER_INSTANCE_ROOT}` and the rest of
+/// the instance's environment are expanded as systemd does in `ExecStart=`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleManifest {
+    /// How to treat paths and programs.
+    pub kind: BundleKind,
+    /// Program and arguments. May be empty for a root file system with service units.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Directory to start in, within the image; its top if absent.
+    #[serde(default)]
+    pub working_directory: Option<String>,
+    /// Environment of the command.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// The port that the application serves on a machine of its own; exported as `PORT` after
+    /// [`super::port_map`].
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Paths within the image that no instance writes: they are shared by all instances instead of copied
+    /// (`/usr` of a root file system, a virtual environment).
+    #[serde(default)]
+    pub shared: Vec<String>,
+}
+
+impl BundleManifest {
+    /// The manifest of the topmost layer that has one; a root file system's default when none has.
+    pub(super) fn find(image_id: &str, layers: &[PathBuf]) -> Result<BundleManifest, DriverError> {
+        let bad = |reason: String| DriverError::BadImage { image_id: image_id.to_owned(), reason };
+        for layer in layers.iter().rev() {
+            let path = layer.join(BUNDLE_MANIFEST);
+            let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+            if !meta.is_file() || meta.len() > MANIFEST_BYTES_MAX {
+                return Err(bad(format!(
+                    "{BUNDLE_MANIFEST} is not a file of at most {MANIFEST_BYTES_MAX} bytes"
+                )));
+            }
+            let text =
+                std::fs::read(&path).map_err(|e| bad(format!("cannot read {BUNDLE_MANIFEST}: {e}")))?;
+            return serde_json::from_slice(&text).map_err(|e| bad(format!("{BUNDLE_MANIFEST}: {e}")));
+        }
+        Ok(BundleManifest {
+            kind: BundleKind::Rootfs,
+            command: Vec::new(),
+            working_directory: None,
+            environment: BTreeMap::new(),
+            port: None,
+            shared: vec!["usr".to_owned()],
+        })
+    }
+
+    /// The shared paths in a form that can be compared: relative, without `.` and `..`.
+    pub(super) fn shared_paths(&self) -> Vec<PathBuf> {
+        self.shared.iter().filter_map(|text| relative(Path::new(text))).collect()
+    }
+}
+
+/// `path` relative to the top of an image; `None` when it climbs out or is the top itself.
+pub(super) fn relative(path: &Path) -> Option<PathBuf> {
+    use std::path::Component as C;
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            C::RootDir | C::CurDir => {}
+            C::Normal(name) => out.push(name),
+            C::ParentDir | C::Prefix(_) => return None,
+        }
+    }
+    (!out.as_os_str().is_empty()).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topmost_manifest_wins_and_unknown_fields_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        for (layer, command) in [(&a, "low"), (&b, "high")] {
+            std::fs::create_dir(layer).unwrap();
+            std::fs::write(
+                layer.join(BUNDLE_MANIFEST),
+                format!(r#"{{"kind":"process","command":["{command}"]}}"#),
+            )
+            .unwrap();
+        }
+        let found = BundleManifest::find("ami-1", &[a.clone(), b.clone()]).unwrap();
+        assert_eq!(found.command, ["high"]);
+        std::fs::write(b.join(BUNDLE_MANIFEST), r#"{"kind":"process","commnad":[]}"#).unwrap();
+        assert!(matches!(BundleManifest::find("ami-1", &[a, b]), Err(DriverError::BadImage { .. })));
+    }
+
+    #[test]
+    fn relative_paths_cannot_climb() {
+        assert_eq!(relative(Path::new("/usr/./lib")), Some(PathBuf::from("usr/lib")));
+        assert_eq!(relative(Path::new("../etc")), None);
+        assert_eq!(relative(Path::new("/")), None);
+    }
+}
