@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use puffer_core::Clock;
+use puffer_store::Store;
+use rand::Rng;
 
 /// The rooms and facts a handler works with, one per server.
 pub struct Ctx {
@@ -12,4 +15,8 @@ pub struct Ctx {
     pub region: String,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// The resources.
+    pub store: Store,
+    /// Where ids and random choices come from. Locked for the length of a choice, never across an await.
+    pub rng: Mutex<Box<dyn Rng + Send>>,
 }
