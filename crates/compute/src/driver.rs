@@ -157,7 +157,9 @@ impl DriverError {
         match self {
             DriverError::NotFound(_) => C::Caller,
             DriverError::InsufficientCapacity(_) => C::Capacity,
-            DriverError::BadImage { .. } | DriverError::Unsupported { .. } | DriverError::Permanent(_) => C::Permanent,
+            DriverError::BadImage { .. } | DriverError::Unsupported { .. } | DriverError::Permanent(_) => {
+                C::Permanent
+            }
             DriverError::Transient(_) => C::Transient,
         }
     }

@@ -1,10 +1,13 @@
 //! Floor 1: running instances. [`Driver`] is the contract; the drivers are `container`, `process` and
 //! `simulated`.
 
+pub mod container;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod driver;
 pub mod process;
 
 pub use driver::{
-    CONSOLE_BYTES_MAX, Driver, DriverError, DriverInstance, DriverState, ImageRef, LaunchSpec, NetworkAttachment,
-    Usage,
+    CONSOLE_BYTES_MAX, Driver, DriverError, DriverInstance, DriverState, ImageRef, LaunchSpec,
+    NetworkAttachment, Usage,
 };
