@@ -12,5 +12,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The container driver re-executes this program as its helper, which must clone while it has a single thread.
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    if words.next().as_deref() == Some(puffer_compute::container::HELPER_WORD) {
+        let words: Vec<String> = words.collect();
+        return ExitCode::from(puffer_compute::container::helper_main(&words));
+    }
     cli::run()
 }

@@ -38,7 +38,7 @@ pub use probe::{Probe, probe};
 pub const HELPER_WORD: &str = "container-helper";
 
 /// The helper's entry. `args` are the words after [`HELPER_WORD`]; returns the exit code. Call it before any thread exists.
-pub fn helper_main(args: &[String]) -> i32 {
+pub fn helper_main(args: &[String]) -> u8 {
     match args.first().map(String::as_str) {
         Some("run") => shim::run(),
         Some("probe") => probe::run(args.get(1).map(String::as_str)),

@@ -68,7 +68,7 @@ async fn try_out(options: &Options) -> Finding {
 }
 
 /// The helper's side.
-pub(super) fn run(data_dir: Option<&str>) -> i32 {
+pub(super) fn run(data_dir: Option<&str>) -> u8 {
     let Some(data_dir) = data_dir else { return 64 };
     let dir = Path::new(data_dir).join(format!(".probe-{}", std::process::id()));
     let result = trial(&dir);

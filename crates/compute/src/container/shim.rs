@@ -48,7 +48,7 @@ enum End {
 }
 
 /// Entry: reads the plan, runs the guest until its end.
-pub(super) fn run() -> i32 {
+pub(super) fn run() -> u8 {
     let mut text = String::new();
     let plan: Plan = match io::stdin().take(PLAN_BYTES_MAX).read_to_string(&mut text) {
         Ok(_) => match serde_json::from_str(&text) {
@@ -71,7 +71,7 @@ pub(super) fn run() -> i32 {
 }
 
 /// Tells the driver, which may be gone by now.
-fn answer(answer: &Answer) -> i32 {
+fn answer(answer: &Answer) -> u8 {
     if let Ok(mut line) = serde_json::to_vec(answer) {
         line.push(b'\n');
         let _ = io::stdout().write_all(&line).and_then(|()| io::stdout().flush());
