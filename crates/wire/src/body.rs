@@ -1,6 +1,11 @@
 //! One face for all protocols: which codec decodes and encodes what.
 
+use std::borrow::Cow;
+use std::io::Read;
+
 use crate::fault::Fault;
+use crate::head::RequestHead;
+use crate::limits::BODY_BYTES_MAX;
 use crate::query::{self, Params};
 use crate::schema::{OperationSchema, Protocol};
 use crate::value::Shape;
@@ -13,6 +18,30 @@ pub enum Form<'a> {
     Params(Params<'a>),
     /// A JSON body.
     Json(&'a [u8]),
+}
+
+/// The body without its content encoding: SDKs compress large `PutMetricData` requests.
+pub fn inflate<'a>(head: &RequestHead<'_>, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Fault> {
+    match head.header("content-encoding") {
+        None | Some("" | "identity") => return Ok(Cow::Borrowed(body)),
+        Some("gzip") => {}
+        Some(other) => {
+            let message = format!("The content encoding {other} is not supported.");
+            return Err(Fault::sender("UnsupportedMediaType", message).with_status(415));
+        }
+    }
+    let mut plain = Vec::with_capacity((body.len() * 4).min(BODY_BYTES_MAX));
+    let most = BODY_BYTES_MAX as u64 + 1;
+    let result = flate2::read::GzDecoder::new(body).take(most).read_to_end(&mut plain);
+    if result.is_err() {
+        return Err(Fault::sender("MalformedInput", "The body is not valid gzip data."));
+    }
+    if plain.len() > BODY_BYTES_MAX {
+        return Err(
+            Fault::sender("RequestEntityTooLarge", "The request's body is too large.").with_status(413)
+        );
+    }
+    Ok(Cow::Owned(plain))
 }
 
 /// Decodes a request into an empty input shape.

@@ -20,7 +20,7 @@ mod fault;
 mod head;
 mod time;
 
-pub use body::{Form, decode_input, decode_output, encode_input};
+pub use body::{Form, decode_input, decode_output, encode_input, inflate};
 pub use fault::Fault;
 pub use head::RequestHead;
 pub use reply::Reply;

@@ -15,8 +15,6 @@ pub struct Reply {
     pub status: u16,
     /// The `Content-Type` header.
     pub content_type: &'static str,
-    /// Name of the header with the request's id.
-    pub request_id_header: &'static str,
     /// The `X-Amzn-Errortype` header.
     pub error_type: Option<String>,
     /// The `x-amzn-query-error` header.
@@ -36,7 +34,6 @@ impl Reply {
         Reply {
             status,
             content_type,
-            request_id_header: "x-amzn-requestid",
             error_type: None,
             query_error: None,
             body: Vec::with_capacity(BODY_BYTES_FIRST),
