@@ -1,6 +1,12 @@
 //! CloudWatch alarms: what is watched and what it says.
 
+mod statistic;
+mod unit;
+
 use serde::{Deserialize, Serialize};
+
+pub use statistic::{Range, Statistic};
+pub use unit::Unit;
 
 use crate::{Record, Tags, Timestamp};
 
