@@ -3,7 +3,9 @@
 use http::HeaderMap;
 use puffer_shapes::{SERVICES, autoscaling, cloudwatch};
 use puffer_wire::sigv4::{Family, Signer, Verifier, sign};
-use puffer_wire::{EpochMillis, Operation, Protocol, Reply, RequestHead, decode_input, json, route, validate};
+use puffer_wire::{
+    EpochMillis, Operation, Protocol, Reply, RequestHead, decode_input, json, route, validate,
+};
 
 const NOW_MS: i64 = 1_795_231_680_000;
 
@@ -14,7 +16,10 @@ fn main() {
 fn signed(body: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("host", "127.0.0.1:4780".parse().expect("a header"));
-    headers.insert("content-type", "application/x-www-form-urlencoded; charset=utf-8".parse().expect("a header"));
+    headers.insert(
+        "content-type",
+        "application/x-www-form-urlencoded; charset=utf-8".parse().expect("a header"),
+    );
     let signer = Signer {
         access_key_id: "AKID".to_owned(),
         secret_access_key: "secret".to_owned(),
@@ -65,7 +70,9 @@ fn groups(n: usize) -> autoscaling::DescribeAutoScalingGroupsOutput {
     };
     let group = autoscaling::AutoScalingGroup {
         auto_scaling_group_name: text("bench-group-17"),
-        auto_scaling_group_arn: text("arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:uuid:autoScalingGroupName/g"),
+        auto_scaling_group_arn: text(
+            "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:uuid:autoScalingGroupName/g",
+        ),
         min_size: Some(0),
         max_size: Some(10),
         desired_capacity: Some(3),
@@ -94,7 +101,8 @@ fn groups(n: usize) -> autoscaling::DescribeAutoScalingGroupsOutput {
 fn encode_groups(bencher: divan::Bencher<'_, '_>, n: usize) {
     let output = groups(n);
     let schema = autoscaling::DescribeAutoScalingGroups::schema();
-    bencher.bench(|| Reply::success(Protocol::Query, schema, &output, "11111111-2222-3333-4444-555555555555"));
+    bencher
+        .bench(|| Reply::success(Protocol::Query, schema, &output, "11111111-2222-3333-4444-555555555555"));
 }
 
 #[divan::bench]

@@ -10,8 +10,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,6 +31,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's header. A presigned URL is the longest thing in one.
 const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a too large body that are read and thrown away, so that the client is still there to hear why.
+const DISCARD_BYTES_MAX: u64 = 64 << 20;
 /// KiB of bodies being read at once, over all connections.
 const BODY_KIB_IN_FLIGHT_MAX: u32 = 256 << 10;
 /// KiB of a body below which nothing is reserved: the common case stays cheap.
@@ -119,23 +121,55 @@ async fn connection(
 async fn exchange(desk: &Desk, bodies: &Semaphore, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let most = body.size_hint().upper().unwrap_or(BODY_BYTES_MAX as u64);
-    if most > BODY_BYTES_MAX as u64 {
+    if most == 0 {
+        return desk.answer(&head, &[]).await;
+    }
+    if most > DISCARD_BYTES_MAX {
         return desk.refuse_size(&head);
     }
-    let kib = u32::try_from(most.div_ceil(1024)).unwrap_or(u32::MAX);
-    let _reserved = match kib > BODY_KIB_FREE {
+    let kib = u32::try_from(most.min(BODY_BYTES_MAX as u64).div_ceil(1024)).unwrap_or(u32::MAX);
+    let reserved = match kib > BODY_KIB_FREE {
         true => bodies.acquire_many(kib).await.ok(),
         false => None,
     };
-    if most == 0 {
-        return desk.answer(&head, &Bytes::new()).await;
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => desk.answer(&head, &body.to_bytes()).await,
-        Ok(Err(error)) if error.is::<LengthLimitError>() => desk.refuse_size(&head),
+    let read = tokio::time::timeout(BODY_TIMEOUT, read(body)).await;
+    let response = match read {
+        Ok(Ok(Some(body))) => desk.answer(&head, &body).await,
+        Ok(Ok(None)) => desk.refuse_size(&head),
         Ok(Err(error)) => desk.refuse_body(&head, &format!("The body cannot be read: {error}")),
         Err(_) => desk.refuse_body(&head, "The body did not arrive in time."),
+    };
+    drop(reserved);
+    response
+}
+
+/// The whole body, or `None` if it is too large; of such a one the rest is thrown away.
+async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    let mut n_bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        n_bytes += data.len() as u64;
+        if n_bytes > DISCARD_BYTES_MAX {
+            return Ok(None);
+        } else if n_bytes > BODY_BYTES_MAX as u64 {
+            more = BytesMut::new();
+        } else if first.is_empty() {
+            // Nearly every body comes in one piece and is not copied.
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+        }
     }
+    Ok(match () {
+        () if n_bytes > BODY_BYTES_MAX as u64 => None,
+        () if more.is_empty() => Some(first),
+        () => Some(more.freeze()),
+    })
 }
 
 #[cfg(test)]
