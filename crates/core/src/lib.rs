@@ -9,6 +9,7 @@ pub mod elb;
 mod error_class;
 pub mod ids;
 mod record;
+pub mod ssm;
 mod timestamp;
 
 pub use clock::{Clock, ManualClock};

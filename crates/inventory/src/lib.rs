@@ -4,9 +4,20 @@
 //! A function here takes a `Transaction` and either changes the records or says why not; it never acts on the
 //! world. So one request, or one step of a reconciler, is one durable transaction.
 
+pub mod addresses;
+pub mod bootstrap;
 #[cfg(test)]
 mod fixtures;
+pub mod images;
+pub mod instances;
+pub mod launch;
+pub mod launch_templates;
+pub mod networks;
 mod schema;
+pub mod security_groups;
+pub mod tags;
 pub mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use schema::schema;

@@ -1,17 +1,26 @@
-use puffer_core::{alarm, autoscaling, ec2, elb};
+use puffer_core::{alarm, autoscaling, ec2, elb, ssm};
 use puffer_store::Schema;
 
 /// Every collection of the store.
 pub fn schema() -> Schema {
     Schema::new()
+        .with::<ec2::Account>()
+        .with::<ec2::AddressHold>()
+        .with::<ec2::Image>()
         .with::<ec2::Instance>()
+        .with::<ec2::KeyPair>()
+        .with::<ec2::LaunchTemplate>()
+        .with::<ec2::LaunchTemplateVersion>()
+        .with::<ec2::SecurityGroup>()
+        .with::<ec2::Subnet>()
+        .with::<ec2::Vpc>()
+        .with::<ssm::Parameter>()
         .with::<autoscaling::Group>()
         .with::<autoscaling::LaunchConfiguration>()
         .with::<autoscaling::Member>()
         .with::<autoscaling::Activity>()
         .with::<autoscaling::ScalingPolicy>()
         .with::<alarm::Alarm>()
-        .with::<ec2::AddressHold>()
         .with::<elb::LoadBalancer>()
         .with::<elb::Listener>()
         .with::<elb::Rule>()

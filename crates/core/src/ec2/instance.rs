@@ -191,6 +191,27 @@ pub struct Instance {
     pub running_at: Option<Timestamp>,
     /// When it was terminated.
     pub terminated_at: Option<Timestamp>,
+    /// `StateTransitionReason`: `User initiated (2026-11-21 03:28:00 GMT)`.
+    #[serde(default)]
+    pub transition_reason: Option<String>,
+    /// `DisableApiStop`.
+    #[serde(default)]
+    pub stop_protected: bool,
+    /// `EbsOptimized` as asked for; shown only.
+    #[serde(default)]
+    pub ebs_optimized: bool,
+    /// `SourceDestCheck` as asked for; shown only.
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    /// Size shown for the root volume, GiB.
+    #[serde(default)]
+    pub root_volume_gib: u32,
+    /// Tags of the root volume.
+    #[serde(default)]
+    pub volume_tags: Tags,
+    /// Tags of the interface.
+    #[serde(default)]
+    pub network_interface_tags: Tags,
     /// Reachability of the guest.
     pub instance_status: StatusCheck,
     /// Health of what carries it.
@@ -201,6 +222,17 @@ pub struct Instance {
     pub auto_scaling_group: Option<String>,
     /// Tags.
     pub tags: Tags,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Instance {
+    /// `vol-…` of its root volume.
+    pub fn root_volume_id(&self) -> String {
+        super::sibling_id("vol", &self.id)
+    }
 }
 
 impl Record for Instance {

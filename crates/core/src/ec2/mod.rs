@@ -1,10 +1,28 @@
 //! EC2's resources: what exists and what is wanted of it.
 
 mod address_hold;
+mod cidr;
+mod image;
 mod instance;
+pub mod instance_types;
+mod key_pair;
+mod launch_template;
+mod names;
+mod security_group;
+mod vpc;
 
 pub use address_hold::AddressHold;
+pub use cidr::{BadCidr, Cidr};
+pub use image::{Image, ImageState};
 pub use instance::{
     Instance, InstanceIntent, InstanceLifecycle, InstanceState, LaunchTemplateSource, MetadataOptions,
     StateReason, StatusCheck,
 };
+pub use key_pair::{KeyPair, KeyType};
+pub use launch_template::{
+    BlockDeviceSpec, InterfaceSpec, LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion,
+    MetadataOptionsSpec, TagSpecification,
+};
+pub use names::{is_well_formed_id, private_dns_name, sibling_id};
+pub use security_group::{RuleMatch, RulePeer, SecurityGroup, SecurityGroupRule};
+pub use vpc::{Account, SUBNET_RESERVED_FIRST, Subnet, Vpc};

@@ -1,0 +1,136 @@
+//! Images and the names by which they are looked up.
+
+use std::sync::Arc;
+
+use puffer_core::ec2::{Image, ImageState};
+use puffer_core::ssm::Parameter;
+use puffer_core::{Tags, Timestamp};
+use puffer_store::{Reader, StoreError, Transaction};
+
+/// Prefix by which an image id may be given as the name of a parameter.
+pub const RESOLVE_PREFIX: &str = "resolve:ssm:";
+
+/// Images in an account; bounds the list that describe calls walk.
+pub const IMAGES_MAX: usize = 10_000;
+
+/// Why an image cannot be made, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// No such image.
+    #[error("The image id '[{0}]' does not exist")]
+    NotFound(String),
+    /// Another image has the name.
+    #[error("AMI name {name} is already in use by AMI {id}")]
+    DuplicateName {
+        /// Name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// Too many.
+    #[error("The maximum number of images has been reached.")]
+    Limit,
+    /// Not durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The image that has the name now.
+pub fn find_by_name(reader: &Reader<'_>, name: &str) -> Option<Arc<Image>> {
+    let shown = |i: &Arc<Image>| matches!(i.state, ImageState::Pending | ImageState::Available);
+    reader.list_by::<Image>("name", name).into_iter().find(shown)
+}
+
+/// Records a new image.
+pub fn create(tx: &mut Transaction<'_>, image: Image) -> Result<Arc<Image>, ImageError> {
+    if let Some(other) = find_by_name(&tx.reader(), &image.name)
+        && other.id != image.id
+    {
+        return Err(ImageError::DuplicateName { name: image.name, id: other.id.clone() });
+    }
+    if tx.reader().count::<Image>() >= IMAGES_MAX {
+        return Err(ImageError::Limit);
+    }
+    Ok(tx.put(image))
+}
+
+/// An image found in the image store, where `puffer image build|import` put it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundImage {
+    /// `ami-…`.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Text for people.
+    pub description: Option<String>,
+    /// `x86_64`, `arm64`.
+    pub architecture: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Size of its files.
+    pub size_bytes: u64,
+    /// Parameters that shall name it, besides `/puffer/images/<name>/latest`.
+    pub aliases: Vec<String>,
+}
+
+/// Size shown for a root of so many bytes, GiB.
+pub fn root_gib(size_bytes: u64) -> u32 {
+    u32::try_from(size_bytes.div_ceil(1 << 30)).unwrap_or(u32::MAX).max(1)
+}
+
+/// Records an image found in the image store, and lets its parameters name it unless they name a newer one. Says whether anything
+/// changed.
+pub fn adopt(tx: &mut Transaction<'_>, found: &FoundImage, now: Timestamp) -> bool {
+    match tx.get::<Image>(&found.id) {
+        Some(image) if image.state == ImageState::Deregistered => return false,
+        Some(_) => {}
+        None => {
+            tx.put(Image {
+                id: found.id.clone(),
+                name: found.name.clone(),
+                description: found.description.clone(),
+                state: ImageState::Available,
+                state_reason: None,
+                architecture: found.architecture.clone(),
+                created_at: found.created_at,
+                source_instance_id: None,
+                no_reboot: false,
+                root_volume_gib: root_gib(found.size_bytes),
+                public: false,
+                client_token: None,
+                deprecated_at: None,
+                tags: Tags::new(),
+            });
+            for name in found.aliases.iter().cloned().chain([alias_of(&found.name)]) {
+                point(tx, name, found, now);
+            }
+            return true;
+        }
+    }
+    false
+}
+
+/// `/puffer/images/<name>/latest`.
+pub fn alias_of(name: &str) -> String {
+    format!("/puffer/images/{name}/latest")
+}
+
+fn point(tx: &mut Transaction<'_>, name: String, found: &FoundImage, now: Timestamp) {
+    let present = tx.get::<Parameter>(&name);
+    let newer = present.as_ref().and_then(|p| tx.get::<Image>(&p.value)).is_some_and(|i| {
+        i.id != found.id && i.state == ImageState::Available && i.created_at > found.created_at
+    });
+    if newer || present.as_ref().is_some_and(|p| p.value == found.id) {
+        return;
+    }
+    let version = present.map_or(0, |p| p.version) + 1;
+    tx.put(Parameter { name, value: found.id.clone(), version, modified_at: now });
+}
+
+/// The image id that `image_id` means: itself, or the value of the parameter that `resolve:ssm:` names.
+pub fn resolve(reader: &Reader<'_>, image_id: &str) -> Option<String> {
+    match image_id.strip_prefix(RESOLVE_PREFIX) {
+        None => Some(image_id.to_owned()),
+        Some(name) => reader.get::<Parameter>(name).map(|p| p.value.clone()),
+    }
+}
