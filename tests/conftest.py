@@ -75,7 +75,7 @@ class Server:
     def stop(self):
         """Ends everything the server runs and the server."""
         if self.process.poll() is None:
-            subprocess.run([PUFFER, "purge", "--yes", "--data-dir", self.data_dir], check=True, timeout=60)
+            subprocess.run([PUFFER, "teardown", "--yes", "--data-dir", self.data_dir], check=True, timeout=60)
             self.process.wait(STOP_S)
 
     def status(self):

@@ -4,7 +4,6 @@
 mod cli;
 mod clock;
 mod data_dir;
-#[cfg_attr(not(test), expect(dead_code, reason = "the server is wired next"))]
 mod door;
 mod server;
 

@@ -133,7 +133,7 @@ impl Server {
 
     /// Stops the server with everything it runs and checks that nothing is left.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        process::run(Command::new(&self.binary).args(["purge", "--yes", "--data-dir"]).arg(self.data_dir()))?;
+        process::run(Command::new(&self.binary).args(["teardown", "--yes", "--data-dir"]).arg(self.data_dir()))?;
         let mut child = self.child.borrow_mut();
         process::wait_for("the server's end", STOP_LIMIT, || {
             Ok(child.try_wait()?.ok_or_else(|| "still running".to_owned()))
@@ -163,11 +163,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         let mut child = self.child.borrow_mut();
         if let Ok(None) = child.try_wait() {
-            let purge = Command::new(&self.binary)
-                .args(["purge", "--yes", "--data-dir"])
+            let teardown = Command::new(&self.binary)
+                .args(["teardown", "--yes", "--data-dir"])
                 .arg(self.data_dir.path())
                 .status();
-            if !purge.is_ok_and(|s| s.success()) {
+            if !teardown.is_ok_and(|s| s.success()) {
                 let _ = child.kill();
             }
             let _ = child.wait();

@@ -1,7 +1,10 @@
 //! The command line: a file per subcommand.
 
+mod doctor;
 mod env;
+mod explain;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,12 @@ enum Command {
     Serve(serve::Args),
     /// Print shell commands that point AWS tools at a server: eval "$(puffer env)"
     Env(env::Args),
+    /// Show groups, instances, health and activities; live on a terminal
+    Status(status::Args),
+    /// Say why: an activity's or a group's causes and the numbers behind them
+    Explain(explain::Args),
+    /// Say what this machine allows, and what to install or change
+    Doctor(doctor::Args),
 }
 
 /// Parses the command line and runs the subcommand; errors go to standard error as one chain.
@@ -29,6 +38,9 @@ pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Env(args) => env::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,114 @@
 //! `puffer serve`: opens the store, starts the reconcilers and answers the AWS APIs.
 
-use crate::cli::ServeArgs;
+pub(crate) mod admin;
+pub(crate) mod report;
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) fn run(_args: ServeArgs) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+use std::sync::Arc;
+
+use anyhow::Context;
+use puffer_api::{Ctx, Registry};
+use puffer_core::Clock;
+use puffer_store::Store;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::ServeArgs;
+use crate::clock::SystemClock;
+use crate::data_dir::{DataDir, ServerInfo};
+use crate::door::{self, Desk};
+use admin::{Answer, Question};
+
+/// Serves until SIGTERM, SIGINT or `puffer teardown`.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let log = tracing_subscriber::EnvFilter::try_from_env("PUFFER_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(args));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    result
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let data = DataDir::open(&args.data_dir)?;
+    let _lock = data.lock()?;
+    let keys = data.credentials()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(&data.store(), &puffer_inventory::schema())?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let endpoint = listener.local_addr()?;
+    if args.no_auth {
+        tracing::warn!(%endpoint, "--no-auth: signatures are NOT verified; any local user may do anything");
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let stop = Arc::new(stop);
+    let cx = Arc::new(Ctx {
+        account: args.account.clone(),
+        region: args.region.clone(),
+        clock: Arc::clone(&clock),
+        store: store.clone(),
+        rng: parking_lot::Mutex::new(Box::new(rand::make_rng::<rand::rngs::StdRng>())),
+    });
+    let registry = Registry::default();
+    let dispatch: door::Dispatch =
+        Box::new(move |operation, input| registry.call(operation, Arc::clone(&cx), input));
+    let verified = (!args.no_auth).then(|| (keys.access_key_id.clone(), keys.secret_access_key.clone()));
+    let desk = Arc::new(Desk::new(dispatch, Arc::clone(&clock), verified));
+
+    let questions = {
+        let (store, stop) = (store.clone(), Arc::clone(&stop));
+        Arc::new(move |question: Question| match question {
+            Question::Status => Answer::Status(Box::new(report::status(&store, &|_, _| None, &|port| port))),
+            Question::Explain { what } => match report::activities(&store, &what) {
+                Some(activities) => Answer::Activities(activities),
+                None => Answer::Error(format!("there is no activity and no group named {what}")),
+            },
+            Question::Stop => {
+                stop.send_replace(true);
+                Answer::Stopping
+            }
+        })
+    };
+    let admin_socket = data.admin_socket();
+    let admin = tokio::spawn(async move {
+        if let Err(error) = admin::serve(&admin_socket, questions).await {
+            tracing::error!(%error, "the administration socket failed");
+        }
+    });
+
+    data.write_server_info(&ServerInfo {
+        pid: std::process::id(),
+        endpoint,
+        dns: None,
+        region: args.region.clone(),
+        account: args.account.clone(),
+        compute: format!("{:?}", args.compute).to_lowercase(),
+        authentication: !args.no_auth,
+    })?;
+    tracing::info!(%endpoint, data_dir = %data.path().display(), "serving");
+    tokio::spawn(stop_on_signal(Arc::clone(&stop)));
+    let mut until = stopped.clone();
+    door::serve(listener, desk, async move {
+        let _ = until.wait_for(|stop| *stop).await;
+    })
+    .await;
+    admin.abort();
+    tracing::info!("stopped; instances and load balancers go on");
+    Ok(())
+}
+
+async fn stop_on_signal(stop: Arc<watch::Sender<bool>>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.send_replace(true);
 }
