@@ -1,5 +1,6 @@
 //! Chores of the repository: `cargo xtask <chore>`.
 
+mod bench;
 mod ci;
 mod codegen;
 mod demo;
@@ -28,6 +29,8 @@ enum Chore {
     Test(test::Args),
     /// What a change must pass: format, lints, tests
     Ci(ci::Args),
+    /// Measure the figures that the README promises
+    Bench(bench::Args),
     /// Check that each crate imports only lower floors
     Floors(floors::Args),
     /// Check the rules of style that matter
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Ci(args) => ci::run(&args),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Floors(args) => floors::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
         Chore::ModelImport(args) => model_import::run(&args),

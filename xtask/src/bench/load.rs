@@ -1,0 +1,178 @@
+//! A load generator that costs little itself: one thread, requests signed once a minute and sent again and again (a signature
+//! is good for five minutes), answers read no further than their length and status.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use puffer_wire::RequestHead;
+use puffer_wire::sigv4::{Signer, sign};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::server::Server;
+use crate::process::now;
+
+/// How long a signed request is sent again before it is signed anew.
+const SIGNATURE_LIFE: Duration = Duration::from_secs(60);
+/// Longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Longest wait for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a run found.
+pub(super) struct Figures {
+    pub(super) per_second: f64,
+    pub(super) p50_us: u64,
+    pub(super) p99_us: u64,
+    pub(super) answer_bytes: usize,
+    /// Of the server, in microseconds.
+    pub(super) cpu_us_per_request: f64,
+}
+
+/// A connection that signs.
+pub(super) struct Client {
+    stream: TcpStream,
+    signer: Signer,
+    host: String,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub(super) async fn connect(server: &Server, service: &str) -> anyhow::Result<Client> {
+        let stream = TcpStream::connect(&server.address).await.context("cannot connect to the server")?;
+        stream.set_nodelay(true)?;
+        let signer = Signer {
+            access_key_id: server.access_key_id.clone(),
+            secret_access_key: server.secret_access_key.clone(),
+            region: "us-east-1".to_owned(),
+            service: service.to_owned(),
+        };
+        Ok(Client { stream, signer, host: server.address.clone(), buffer: Vec::new() })
+    }
+
+    /// The bytes of a signed query request.
+    fn request(&self, body: &str) -> anyhow::Result<Vec<u8>> {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("host", self.host.parse()?);
+        headers.insert("content-type", "application/x-www-form-urlencoded; charset=utf-8".parse()?);
+        let head = RequestHead { method: "POST", path: "/", query: "", headers: &headers };
+        let (date, authorization) = sign(&self.signer, &head, body.as_bytes(), unix_ms());
+        Ok(format!(
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded; charset=utf-8\r\n\
+             x-amz-date: {date}\r\nauthorization: {authorization}\r\ncontent-length: {}\r\n\r\n{body}",
+            self.host,
+            body.len()
+        )
+        .into_bytes())
+    }
+
+    /// Sends bytes and reads one answer; gives its length.
+    async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<usize> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        let mut total = usize::MAX;
+        while self.buffer.len() < total {
+            let n = tokio::time::timeout(ANSWER_TIMEOUT, self.stream.read_buf(&mut self.buffer)).await??;
+            ensure!(n > 0, "the server closed the connection");
+            if total == usize::MAX
+                && let Some(end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n")
+            {
+                let head = std::str::from_utf8(&self.buffer[..end])?;
+                let length = head.split("content-length: ").nth(1).context("an answer without a length")?;
+                let length: usize = length.split('\r').next().unwrap_or_default().parse()?;
+                ensure!(length <= ANSWER_BYTES_MAX, "an answer of {length} bytes");
+                total = end + 4 + length;
+            }
+        }
+        if !self.buffer.starts_with(b"HTTP/1.1 200") {
+            bail!("{}", String::from_utf8_lossy(&self.buffer));
+        }
+        Ok(total)
+    }
+
+    /// Makes one call.
+    pub(super) async fn call(&mut self, body: &str) -> anyhow::Result<()> {
+        let request = self.request(body)?;
+        self.exchange(&request).await.map(drop)
+    }
+}
+
+/// Runs `bodies(connection)` on each connection in turn for `length`, after a warm-up of a fifth of it.
+pub(super) async fn run(
+    server: &Server,
+    service: &str,
+    n_connections: usize,
+    length: Duration,
+    bodies: impl Fn(usize) -> Vec<String>,
+) -> anyhow::Result<Figures> {
+    let begin = now();
+    let (measure_from, end) = (begin + length / 5, begin + length + length / 5);
+    let mut tasks = tokio::task::JoinSet::new();
+    let local = tokio::task::LocalSet::new();
+    for i in 0..n_connections {
+        let mut client = Client::connect(server, service).await?;
+        let bodies = bodies(i);
+        tasks.spawn_local_on(
+            async move {
+                let mut latencies_us = Vec::new();
+                let mut answer_bytes = 0;
+                'signed: loop {
+                    let requests: Vec<Vec<u8>> =
+                        bodies.iter().map(|b| client.request(b)).collect::<anyhow::Result<_>>()?;
+                    let signed = now();
+                    loop {
+                        for request in &requests {
+                            let sent = now();
+                            answer_bytes = client.exchange(request).await?;
+                            if sent >= measure_from {
+                                latencies_us
+                                    .push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                            }
+                        }
+                        if now() >= end {
+                            break 'signed;
+                        }
+                        if signed.elapsed() > SIGNATURE_LIFE {
+                            break;
+                        }
+                    }
+                }
+                Ok::<_, anyhow::Error>((latencies_us, answer_bytes))
+            },
+            &local,
+        );
+    }
+    let cpu = async {
+        tokio::time::sleep_until(measure_from.into()).await;
+        let before = server.cpu_s();
+        tokio::time::sleep_until(end.into()).await;
+        server.cpu_s() - before
+    };
+    let all = async {
+        let mut all = Vec::new();
+        let mut answer_bytes = 0;
+        while let Some(done) = tasks.join_next().await {
+            let (latencies_us, bytes) = done??;
+            all.extend(latencies_us);
+            answer_bytes = bytes;
+        }
+        Ok::<_, anyhow::Error>((all, answer_bytes))
+    };
+    let (cpu_s, all) = local.run_until(async { tokio::join!(cpu, all) }).await;
+    let (mut all, answer_bytes) = all?;
+    all.sort_unstable();
+    let at = |p: usize| all.get(all.len() * p / 100).copied().map_or(0, u64::from);
+    Ok(Figures {
+        per_second: all.len() as f64 / length.as_secs_f64(),
+        p50_us: at(50),
+        p99_us: at(99),
+        answer_bytes,
+        cpu_us_per_request: cpu_s * 1e6 / all.len().max(1) as f64,
+    })
+}
+
+#[allow(clippy::disallowed_methods)]
+fn unix_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
