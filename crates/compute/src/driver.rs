@@ -171,6 +171,11 @@ pub trait Driver: Send + Sync + 'static {
     /// `container`, `process` or `simulated`.
     fn name(&self) -> &'static str;
 
+    /// How many calls may usefully run at once.
+    fn calls_at_once(&self) -> usize {
+        CALLS_AT_ONCE_DEFAULT
+    }
+
     /// Creates and starts the instance; returns when its init runs.
     async fn launch(&self, spec: &LaunchSpec) -> Result<(), DriverError>;
 
@@ -206,3 +211,7 @@ pub trait Driver: Send + Sync + 'static {
 
 /// EC2 keeps the newest 64 KiB of console output (GetConsoleOutput).
 pub const CONSOLE_BYTES_MAX: usize = 64 * 1024;
+
+/// Calls that a driver gets at once unless it says otherwise: launches are bound by CPU and disk, and more at a time would
+/// only make each slower.
+pub const CALLS_AT_ONCE_DEFAULT: usize = 16;

@@ -6,8 +6,9 @@ pub mod container;
 pub mod contract;
 mod driver;
 pub mod process;
+pub mod simulated;
 
 pub use driver::{
-    CONSOLE_BYTES_MAX, Driver, DriverError, DriverInstance, DriverState, ImageRef, LaunchSpec,
-    NetworkAttachment, Usage,
+    CALLS_AT_ONCE_DEFAULT, CONSOLE_BYTES_MAX, Driver, DriverError, DriverInstance, DriverState, ImageRef,
+    LaunchSpec, NetworkAttachment, Usage,
 };

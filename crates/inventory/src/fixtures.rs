@@ -57,6 +57,7 @@ pub(crate) fn instance(id: &str, state: InstanceState, address: Ipv4Addr) -> Ins
         running_at: None,
         terminated_at: None,
         transition_reason: None,
+        has_disk: false,
         stop_protected: false,
         ebs_optimized: false,
         source_dest_check: true,

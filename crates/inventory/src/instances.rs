@@ -204,6 +204,7 @@ pub fn mark_running(
     mark(tx, id, &[InstanceState::Pending], |i| {
         i.state = InstanceState::Running;
         i.running_at = Some(now);
+        i.has_disk = true;
         i.reboots_done = reboots;
         not_checked(i);
     })

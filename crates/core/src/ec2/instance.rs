@@ -194,6 +194,9 @@ pub struct Instance {
     /// `StateTransitionReason`: `User initiated (2026-11-21 03:28:00 GMT)`.
     #[serde(default)]
     pub transition_reason: Option<String>,
+    /// Its disk was made: when pending it is started again rather than launched.
+    #[serde(default)]
+    pub has_disk: bool,
     /// `DisableApiStop`.
     #[serde(default)]
     pub stop_protected: bool,

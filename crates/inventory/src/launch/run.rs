@@ -94,6 +94,7 @@ pub fn run_instances(
             running_at: None,
             terminated_at: None,
             transition_reason: None,
+            has_disk: false,
             stop_protected: request.stop_protected,
             ebs_optimized: request.ebs_optimized,
             source_dest_check: true,
