@@ -6,13 +6,20 @@
 
 mod client;
 pub mod config;
+mod control;
+mod data;
+mod health_check;
 mod histogram;
+mod http;
 mod metrics;
+mod plane;
+mod process;
 mod protocol;
 mod report;
 
 pub use client::{BalancerClient, ClientError, SpawnOptions};
 pub use config::BalancerConfig;
 pub use histogram::{BUCKETS, Histogram, bucket_of, bucket_value_s};
+pub use process::{Options, RunError, run};
 pub use protocol::{Applied, BindError, FrameError, PROTOCOL_VERSION};
 pub use report::{Counters, HostCounts, Report, Scope, ScopeCounters, TargetReport};

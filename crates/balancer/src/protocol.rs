@@ -14,7 +14,7 @@ use crate::report::Report;
 /// fields do not count.
 pub const PROTOCOL_VERSION: u32 = 1;
 /// Longest frame, in bytes: some 200,000 targets.
-pub const FRAME_BYTES_MAX: usize = 64 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// First frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,219 @@
+//! A request's way to a target and the response's way back.
+//!
+//! Both ways run at the same time, so a target may answer early and a client may stream. A request goes to a target
+//! twice only if the target cannot have acted on it: it was sent on a kept connection that turned out to be closed, not
+//! a byte of a response has come, all of the request is still here, and its method is idempotent.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+use super::admit::{Admitted, Forwarding, count_own};
+use super::buffer::Buffer;
+use super::connect::connect_from;
+use super::connection::{Connection, Next, idle_timeout};
+use super::download::{DownloadEnd, Through, Wanted, download};
+use super::pool::Upstream;
+use super::tunnel::tunnel;
+use super::upload::{Progress, UploadEnd, upload};
+use super::watch::Interrupt;
+use crate::http::body::Body;
+use crate::plane::counters::OpenConnection;
+use crate::plane::route::Route;
+
+/// Longest wait for a connection to a target (AWS: 10 seconds, then 504).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// AWS's status for a client that leaves before its response; only ever counted.
+const CLIENT_GONE: u16 = 460;
+
+/// How an attempt ended.
+enum End {
+    Through(Through),
+    Failed(DownloadEnd),
+    BadBody,
+    ClientGone,
+    Interrupted(Interrupt),
+}
+
+/// Carries out `request`, whose head for the target is in the connection's `out`.
+pub(super) async fn exchange(
+    connection: &mut Connection,
+    route: &Route,
+    mut request: Admitted,
+    forwarding: Forwarding,
+) -> Next {
+    // The part of the body that is already here goes along with the head.
+    let Ok(n) = request.body.take(connection.inbox.data()) else {
+        return connection.answer(route, 400, false, request.is_head).await;
+    };
+    connection.out.extend_from_slice(&connection.inbox.data()[..n]);
+    connection.inbox.consume(n);
+    let progress = Progress {
+        uploaded: Cell::new(request.body.is_done()),
+        awaits_client: Cell::new(false),
+        responding: Cell::new(false),
+        sent_at: Cell::new(connection.accepted),
+        bytes: Cell::new(n as u64),
+    };
+    connection.watch.slot.set_target(forwarding.in_flight.target().serial);
+    let mut target_inbox = connection.worker.spares.buffer();
+    let next = converse(connection, route, &mut request, &forwarding, &progress, &mut target_inbox).await;
+    connection.worker.spares.give_back(target_inbox);
+    connection.watch.slot.set_target(0);
+    route.block.part(connection.worker.index).counters.processed_bytes.add(progress.bytes.get());
+    next
+}
+
+async fn converse(
+    connection: &mut Connection,
+    route: &Route,
+    request: &mut Admitted,
+    forwarding: &Forwarding,
+    progress: &Progress,
+    target_inbox: &mut Buffer,
+) -> Next {
+    let worker = connection.worker.clone();
+    let serial = forwarding.in_flight.target().serial;
+    let idle = idle_timeout(route);
+    let replayable = request.is_idempotent && request.body.is_done();
+    let mut upstream = match worker.pool.take(serial, route.node, !replayable) {
+        Some(upstream) => upstream,
+        None => match connect(connection, route, forwarding).await {
+            Ok(upstream) => upstream,
+            Err(status) => return fail(connection, route, request, progress, status).await,
+        },
+    };
+    loop {
+        let end =
+            attempt(connection, route, request, forwarding, progress, &mut upstream, target_inbox).await;
+        let status = match end {
+            End::Through(through) if through.switched => {
+                let Connection { stream, inbox, watch, .. } = connection;
+                tunnel((stream, inbox), (&mut upstream.stream, target_inbox), progress, watch, idle).await;
+                return Next::Close;
+            }
+            End::Through(through) => {
+                if !progress.uploaded.get() {
+                    return Next::Linger;
+                }
+                let now = Instant::now();
+                if through.keep_target {
+                    worker.pool.put(serial, route.node, upstream, now);
+                }
+                connection.watch.set_deadline(now + idle);
+                return if through.keep_client { Next::Request } else { Next::Linger };
+            }
+            End::Failed(DownloadEnd::NoResponse) if upstream.reused && replayable => {
+                upstream = match connect(connection, route, forwarding).await {
+                    Ok(upstream) => upstream,
+                    Err(status) => return fail(connection, route, request, progress, status).await,
+                };
+                continue;
+            }
+            End::ClientGone | End::Failed(DownloadEnd::ClientGone) => {
+                count_own(&route.block.part(worker.index).counters, CLIENT_GONE);
+                return Next::Close;
+            }
+            // The client has a part of the response; only the end of the connection can tell it of the failure.
+            End::Failed(DownloadEnd::BrokenOff) => return Next::Close,
+            End::Interrupted(_) | End::BadBody if progress.responding.get() => return Next::Close,
+            End::Failed(DownloadEnd::NoResponse | DownloadEnd::NotHttp) => 502,
+            End::BadBody => 400,
+            End::Interrupted(Interrupt::Cut) => 502,
+            End::Interrupted(Interrupt::TimedOut) if progress.awaits_client.get() => 408,
+            End::Interrupted(Interrupt::TimedOut) => 504,
+        };
+        return fail(connection, route, request, progress, status).await;
+    }
+}
+
+/// Answers in the target's place.
+async fn fail(
+    connection: &mut Connection,
+    route: &Route,
+    request: &Admitted,
+    progress: &Progress,
+    status: u16,
+) -> Next {
+    let keep_alive = request.keep_alive && progress.uploaded.get();
+    connection.answer(route, status, keep_alive, request.is_head).await
+}
+
+/// A new connection to the target, or the status that the client gets instead.
+async fn connect(connection: &Connection, route: &Route, forwarding: &Forwarding) -> Result<Upstream, u16> {
+    let worker = &connection.worker;
+    let address = forwarding.in_flight.target().address;
+    connection.watch.extend(CONNECT_TIMEOUT + idle_timeout(route));
+    let connecting = timeout(CONNECT_TIMEOUT, connect_from(route.node, address));
+    let status = match connection.watch.over(connecting).await {
+        Ok(Ok(Ok(stream))) => {
+            let open = OpenConnection::new(route.block.clone(), worker.index);
+            return Ok(Upstream::new(stream, open, Instant::now()));
+        }
+        Ok(Ok(Err(error))) => {
+            tracing::debug!(target = %address, %error, "a target cannot be connected");
+            if error.kind() == std::io::ErrorKind::TimedOut { 504 } else { 502 }
+        }
+        Ok(Err(_)) | Err(Interrupt::TimedOut) => 504,
+        Err(Interrupt::Cut) => 502,
+    };
+    forwarding.block.part(worker.index).counters.target_connection_error_count.add(1);
+    Err(status)
+}
+
+/// Sends the request on `upstream` and passes the response on.
+async fn attempt(
+    connection: &mut Connection,
+    route: &Route,
+    request: &mut Admitted,
+    forwarding: &Forwarding,
+    progress: &Progress,
+    upstream: &mut Upstream,
+    target_inbox: &mut Buffer,
+) -> End {
+    let idle = idle_timeout(route);
+    let keep_alive = request.keep_alive && connection.may_stay(route);
+    let Connection { worker, stream, watch, inbox, out, .. } = connection;
+    let (mut client_reads, mut client_writes) = stream.split();
+    let (mut target_reads, mut target_writes) = upstream.stream.split();
+    watch.extend(idle);
+    match watch.over(target_writes.write_all(out)).await {
+        // A target that closed may have said why before; if not, reading finds that out.
+        Ok(_) => {}
+        Err(interrupt) => return End::Interrupted(interrupt),
+    }
+    progress.sent_at.set(Instant::now());
+    let wanted = Wanted {
+        to_head: request.is_head,
+        client_minor: request.minor,
+        keep_alive,
+        offers_upgrade: request.offers_upgrade,
+        extra: &forwarding.cookies,
+        part: forwarding.block.part(worker.index),
+        idle,
+    };
+    let body: &mut Body = &mut request.body;
+    let up = upload(&mut client_reads, &mut target_writes, inbox, body, progress, watch, idle);
+    let down = download(&mut target_reads, &mut client_writes, target_inbox, out, &wanted, progress, watch);
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let mut is_up_over = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = down.as_mut().poll(cx) {
+            return Poll::Ready(end.map_or_else(End::Failed, End::Through));
+        }
+        if !is_up_over && let Poll::Ready(end) = up.as_mut().poll(cx) {
+            match end {
+                UploadEnd::ClientGone => return Poll::Ready(End::ClientGone),
+                UploadEnd::BadBody => return Poll::Ready(End::BadBody),
+                UploadEnd::TargetClosed => is_up_over = true,
+            }
+        }
+        watch.poll(cx).map(End::Interrupted)
+    })
+    .await
+}
