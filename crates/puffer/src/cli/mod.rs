@@ -1,5 +1,6 @@
 //! The command line: a file per subcommand.
 
+mod balancer;
 mod doctor;
 mod env;
 mod explain;
@@ -29,6 +30,8 @@ enum Command {
     Status(status::Args),
     /// Say why: an activity's or a group's causes and the numbers behind them
     Explain(explain::Args),
+    /// Run the data plane of the load balancers (the server starts it by itself)
+    Balancer(balancer::Args),
     /// Say what this machine allows, and what to install or change
     Doctor(doctor::Args),
 }
@@ -40,6 +43,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Balancer(args) => balancer::run(args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match result {
