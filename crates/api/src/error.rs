@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use puffer_store::StoreError;
 use puffer_wire::{ErrorSchema, Fault};
 
 /// What a handler answers instead of its output. Adapter errors become this through one table in this crate.
@@ -56,5 +57,12 @@ impl From<Fault> for ApiError {
 impl From<ApiError> for Fault {
     fn from(e: ApiError) -> Self {
         Fault { code: e.code, status: e.status, message: e.message, sender: e.sender }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    /// The request was not made durable, so it did not happen; the client may repeat it.
+    fn from(e: StoreError) -> Self {
+        ApiError::internal(&e)
     }
 }

@@ -2,6 +2,7 @@
 //! transaction and wakes a reconciler. No handler launches anything.
 
 pub mod context;
+mod elbv2;
 mod error;
 mod registry;
 
@@ -11,5 +12,7 @@ pub use registry::{Handler, Registry};
 
 /// All operations that Puffer serves.
 pub fn registry() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    elbv2::register(&mut registry);
+    registry
 }

@@ -3,10 +3,13 @@
 use std::net::Ipv4Addr;
 
 use puffer_core::ec2::{
-    Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck,
+    Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck, Subnet,
 };
 use puffer_core::elb::rule::{Action, Forward, WeightedTargetGroup};
-use puffer_core::elb::{HealthCheck, Rule, TargetGroup, TargetProtocol, TargetType};
+use puffer_core::elb::{
+    HealthCheck, LoadBalancer, LoadBalancerState, Node, Rule, Scheme, Target, TargetGroup, TargetProtocol,
+    TargetState, TargetType,
+};
 use puffer_core::{Tags, Timestamp};
 use puffer_store::{Store, StoreError, Transaction};
 
@@ -100,5 +103,56 @@ pub(crate) fn rule_to(target_group: &str) -> Rule {
             stickiness: None,
         })],
         tags: Tags::new(),
+    }
+}
+
+pub(crate) fn subnet(id: &str, zone: &str, cidr: &str) -> Subnet {
+    Subnet {
+        id: id.into(),
+        vpc_id: "vpc-1".into(),
+        cidr: cidr.parse().unwrap(),
+        zone: zone.into(),
+        default_for_az: false,
+        map_public_ip: false,
+        created_at: NOW,
+        tags: Tags::new(),
+    }
+}
+
+/// A load balancer with nodes in two zones, being provisioned.
+pub(crate) fn load_balancer(arn: &str, dns_name: &str) -> LoadBalancer {
+    let node = |zone: &str, last| Node {
+        zone: zone.into(),
+        subnet_id: format!("subnet-{zone}"),
+        address: Ipv4Addr::new(10, 0, 0, last),
+    };
+    LoadBalancer {
+        arn: arn.into(),
+        name: "web".into(),
+        dns_name: dns_name.into(),
+        scheme: Scheme::InternetFacing,
+        vpc_id: "vpc-1".into(),
+        nodes: vec![node("us-east-1a", 250), node("us-east-1b", 251)],
+        security_groups: vec!["sg-1".into()],
+        attributes: Default::default(),
+        state: LoadBalancerState::Provisioning,
+        state_reason: None,
+        created_at: NOW,
+        tags: Tags::new(),
+    }
+}
+
+pub(crate) fn target(target_group: &str, id: &str, state: TargetState) -> Target {
+    Target {
+        target_group: target_group.into(),
+        id: id.into(),
+        port: 80,
+        address: Ipv4Addr::new(10, 0, 0, 9),
+        zone: "us-east-1a".into(),
+        registered_at: NOW,
+        draining_since: None,
+        state,
+        reason: None,
+        description: None,
     }
 }
