@@ -396,21 +396,33 @@ impl Driver for ContainerDriver {
 
     async fn list(&self) -> Result<Vec<DriverInstance>, DriverError> {
         let inner = self.inner.clone();
-        blocking(move || {
-            let state = |id: &str| {
-                let dir = inner.lifecycle.dir(id);
-                match (dir.running(), dir.run()) {
+        let found = blocking(move || {
+            let look = |id: String| {
+                let dir = inner.lifecycle.dir(&id);
+                let running = dir.running();
+                let state = match (&running, dir.run()) {
                     (Some(_), _) => DriverState::Running,
                     // The shim is between two lives of a guest that reboots, or about to end and wake us.
                     (None, Some(run)) if run.shim.is_alive() => DriverState::Starting,
                     (None, Some(_)) => DriverState::Stopped,
                     (None, None) => DriverState::Starting,
-                }
+                };
+                (DriverInstance { instance_id: id, state }, running)
             };
-            let ids = inner.lifecycle.ids();
-            Ok(ids.into_iter().map(|id| DriverInstance { state: state(&id), instance_id: id }).collect())
+            Ok(inner.lifecycle.ids().into_iter().map(look).collect::<Vec<_>>())
         })
-        .await
+        .await?;
+        for (instance, run) in &found {
+            // A start that outlived the control plane which asked for it.
+            if let Some(run) = run
+                && let slot = self.inner.slot(&instance.instance_id)
+                && slot.turn.try_lock().is_ok()
+                && slot.meter.lock().is_none()
+            {
+                self.inner.watch(&instance.instance_id, run);
+            }
+        }
+        Ok(found.into_iter().map(|(instance, _)| instance).collect())
     }
 
     async fn changed(&self) {

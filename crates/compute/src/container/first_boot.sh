@@ -20,7 +20,7 @@ mkfifo -m 600 $fifo
 tee -a $log <$fifo >/dev/console 2>/dev/null &
 $dir/user-data.run >$fifo 2>&1
 status=$?
-wait
+# Not waiting for tee: a daemon that the script left behind may hold the pipe for ever.
 rm -f $fifo $dir/user-data.run
 [ $status -eq 0 ] || echo "puffer: user data ended with status $status" >/dev/console
 exit $status

@@ -1,6 +1,8 @@
 //! The container driver: the contract, then what a machine of its own must be.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use puffer_compute::container::{ContainerDriver, Options};
 use puffer_compute::contract::{self, Subject, wait_console, wait_state};
-use puffer_compute::{Driver, DriverState, ImageRef, LaunchSpec};
+use puffer_compute::{Driver, DriverState, ImageRef, LaunchSpec, NetworkAttachment};
 use tempfile::TempDir;
 
 /// Counts its starts, reports, and stays until it is asked to stop.
@@ -146,15 +148,9 @@ impl Subject for Machine {
                 .filter(|line| line.contains(&data) && line.contains(id))
                 .map(|line| format!("mount {line}")),
         );
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            let cgroup = fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
-            if cgroup.contains(&format!("{id}/"))
-                && cgroup.contains("puffer-")
-                && ours(&self.data_dir(), &cgroup)
-            {
-                found.push(format!("process {:?}", process.file_name()));
-            }
-        }
+        let inside = format!("/{id}");
+        let mine = living(&self.data_dir()).into_iter().filter(|(_, groups)| groups.contains(&inside));
+        found.extend(mine.map(|(pid, _)| format!("process {pid}")));
         for hierarchy in
             ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu"]
         {
@@ -422,4 +418,358 @@ echo told-all
     let said = find(told(driver.as_ref(), &again.instance_id).await);
     assert!(said.contains("33:33:4755:2 ../etc") && said.contains("1 deleted root"), "{said}");
     driver.terminate(&again.instance_id).await.unwrap();
+}
+
+/// Runs `body` in a network namespace of its own with a bridge `br-test` (10.99.0.1/24), by running this one test again inside it: whatever
+/// happens, the kernel takes bridge and pairs away with the last process.
+fn in_private_network(test: &str, body: impl Future<Output = ()>) {
+    const INSIDE: &str = "PUFFER_TEST_INSIDE";
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: needs root");
+    }
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        return runtime.block_on(body);
+    }
+    // A fresh sysfs shows the new namespace's interfaces; the cgroup mounts move over to it.
+    let script = "set -e; t=$(mktemp -d); mount --rbind /sys/fs/cgroup $t; mount -t sysfs sysfs /sys; \
+                  mount --rbind $t /sys/fs/cgroup; umount -l $t; rmdir $t; ip link set lo up; \
+                  ip link add br-test type bridge; ip addr add 10.99.0.1/24 dev br-test; ip link set br-test up; \
+                  exec \"$0\" --exact \"$1\" --nocapture";
+    let status = Command::new("unshare")
+        .args(["--net", "--mount", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(format!("container::{test}"))
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "inside the private network");
+}
+
+fn attach(mut spec: LaunchSpec, number: u8) -> LaunchSpec {
+    spec.network = Some(NetworkAttachment {
+        bridge: "br-test".into(),
+        host_interface: format!("pf-test{number}"),
+        address: Ipv4Addr::new(10, 99, 0, number),
+        prefix: 24,
+        gateway: Ipv4Addr::new(10, 99, 0, 1),
+        mac: format!("02:00:0a:63:00:{number:02x}"),
+        dns: vec![Ipv4Addr::new(10, 99, 0, 1)],
+    });
+    spec
+}
+
+/// One request; `None` while nobody answers.
+fn get(address: &str) -> Option<String> {
+    let timeout = std::time::Duration::from_millis(500);
+    let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), timeout).ok()?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.contains(" 200 ").then_some(answer)
+}
+
+async fn wait_get(address: &str) -> String {
+    tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        loop {
+            let to = address.to_string();
+            if let Some(answer) = tokio::task::spawn_blocking(move || get(&to)).await.unwrap() {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{address} does not answer"))
+}
+
+#[test]
+fn an_instance_is_reached_through_its_bridge() {
+    in_private_network("an_instance_is_reached_through_its_bridge", async {
+        let Some(machine) = Machine::new() else { return };
+        machine.script(
+            "on-boot",
+            "echo \"mac $(cat /sys/class/net/eth0/address) $(cat /etc/resolv.conf)\"; ip route | grep default; mkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /www; echo told-all\n",
+        );
+        let driver = machine.driver();
+        let specs = [attach(machine.spec(1), 2), attach(machine.spec(2), 3)];
+        for spec in &specs {
+            driver.launch(spec).await.unwrap();
+        }
+        let id = specs[0].instance_id.as_str();
+        let text = told(driver.as_ref(), id).await.join("\n");
+        assert!(text.contains("mac 02:00:0a:63:00:02 nameserver 10.99.0.1"), "{text}");
+        assert!(text.contains("default via 10.99.0.1 dev eth0"), "{text}");
+        assert!(wait_get("10.99.0.2:80").await.contains("hello"));
+        assert!(wait_get("10.99.0.3:80").await.contains("hello"));
+        let usage = |id: &str| {
+            let mut out = Vec::new();
+            driver.usage(&mut [id].into_iter(), &mut out);
+            out.pop().unwrap().1
+        };
+        let before = usage(id);
+        assert!(before.network_in_packets >= 3 && before.network_out_bytes > 100, "{before:?}");
+        for _ in 0..20 {
+            wait_get("10.99.0.2:80").await;
+        }
+        let after = usage(id);
+        assert!(
+            after.network_in_bytes > before.network_in_bytes
+                && after.network_out_packets > before.network_out_packets
+        );
+        // A restarted instance has the same place, and a metered one.
+        driver.reboot(&specs[0]).await.unwrap();
+        wait_get("10.99.0.2:80").await;
+        assert!(usage(id).network_in_packets > 0);
+        for spec in &specs {
+            driver.terminate(&spec.instance_id).await.unwrap();
+        }
+        assert!(!Path::new("/sys/class/net/pf-test2").exists(), "the pair is gone when terminate returns");
+        // A bridge that is not there is an error that leaves nothing.
+        let mut spec = attach(machine.spec(3), 4);
+        spec.network.as_mut().unwrap().bridge = "br-absent".into();
+        let error = driver.launch(&spec).await.unwrap_err().to_string();
+        assert!(error.contains("br-absent"), "{error}");
+        assert_eq!(machine.leftovers(&spec.instance_id), Vec::<String>::new());
+    });
+}
+
+/// The lab's shape: systemd, a unit on port 80, user data. `PUFFER_TEST_SYSTEMD_ROOT` names a root file system with systemd and Python 3 (for example
+/// `mmdebstrap --variant=minbase --include=systemd-sysv,python3,iproute2 bookworm DIR`).
+#[test]
+fn systemd_boots_serves_and_powers_off() {
+    in_private_network("systemd_boots_serves_and_powers_off", async {
+        let Some(root) = std::env::var_os("PUFFER_TEST_SYSTEMD_ROOT").map(PathBuf::from) else {
+            return eprintln!("SKIPPED: PUFFER_TEST_SYSTEMD_ROOT names no root file system with systemd");
+        };
+        let Some(machine) = Machine::new() else { return };
+        let layer = machine.dir.path().join("app-layer");
+        let units = layer.join("etc/systemd/system");
+        fs::create_dir_all(units.join("multi-user.target.wants")).unwrap();
+        fs::write(
+            units.join("app.service"),
+            "[Unit]\nAfter=network.target\n[Service]\nExecStart=/usr/bin/python3 -m http.server 80 --directory /etc/systemd\nPrivateTmp=yes\nProtectSystem=full\nMemoryMax=200M\n[Install]\nWantedBy=multi-user.target\n",
+        )
+        .unwrap();
+        symlink("../app.service", units.join("multi-user.target.wants/app.service")).unwrap();
+        let driver = machine.driver();
+        let spec = LaunchSpec {
+            image: ImageRef { image_id: "ami-00000000000000002".into(), layers: vec![root, layer] },
+            memory_bytes: 512 << 20,
+            cpu_millis: 2000,
+            user_data: Some(b"#!/bin/sh\necho user data as $(id -u) in $(systemd-detect-virt)\nsystemd-run --quiet sh -c '(systemctl is-system-running --wait; systemctl --failed; echo told-all) >/dev/console'\n".to_vec()),
+            ..attach(machine.spec(1), 2)
+        };
+        let id = spec.instance_id.as_str();
+        let began = tokio::time::Instant::now();
+        driver.launch(&spec).await.unwrap();
+        let launched = began.elapsed();
+        wait_get("10.99.0.2:80").await;
+        let answered = began.elapsed();
+        let text = told(driver.as_ref(), id).await.join("\n");
+        assert!(text.contains("user data as 0 in "), "{text}");
+        assert!(text.contains("running"), "{text}");
+        assert!(!text.contains("degraded"), "{text}");
+        let began = tokio::time::Instant::now();
+        driver.stop(id, 30).await.unwrap();
+        let stopped = began.elapsed();
+        assert!(
+            stopped < std::time::Duration::from_secs(20),
+            "systemd did not heed the power-off: {stopped:?}"
+        );
+        let began = tokio::time::Instant::now();
+        driver.start(&spec).await.unwrap();
+        wait_get("10.99.0.2:80").await;
+        eprintln!(
+            "launch {launched:?}, first 200 {answered:?}, stop {stopped:?}, start to 200 {:?}",
+            began.elapsed()
+        );
+        driver.terminate(id).await.unwrap();
+        assert_eq!(machine.leftovers(id), Vec::<String>::new());
+    });
+}
+
+/// Processes in this server's groups with their groups, zombies aside: those wait for whoever adopted them.
+fn living(data_dir: &Path) -> Vec<(String, String)> {
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let read = |pid: &str, name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    pids.map(|pid| (read(&pid, "cgroup"), pid))
+        .filter(|(groups, pid)| ours(data_dir, groups) && !read(pid, "status").contains("State:\tZ"))
+        .map(|(groups, pid)| (pid, groups))
+        .collect()
+}
+
+fn processes_of(data_dir: &Path) -> Vec<String> {
+    living(data_dir).into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// What the next test kills: launches, restarts and terminates four instances without end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn churn_until_killed() {
+    let Some(dir) = std::env::var_os("PUFFER_TEST_CHURN").map(PathBuf::from) else { return };
+    let options = Options::new(dir.join("data"), env!("CARGO_BIN_EXE_puffer-container-helper"));
+    let driver = Arc::new(ContainerDriver::new(options).unwrap());
+    let text = fs::read(dir.join("specs.json")).unwrap();
+    let specs: Vec<LaunchSpec> = serde_json::from_slice(&text).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for spec in specs {
+        let driver = driver.clone();
+        tasks.spawn(async move {
+            loop {
+                let id = spec.instance_id.as_str();
+                driver.launch(&spec).await.unwrap();
+                driver.stop(id, 1).await.unwrap();
+                driver.start(&spec).await.unwrap();
+                driver.terminate(id).await.unwrap();
+            }
+        });
+    }
+    tasks.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_nothing_leaks_and_all_goes_on() {
+    const ROUNDS: u64 = 24;
+    let Some(machine) = Machine::new() else { return };
+    let specs: Vec<LaunchSpec> = (1..=4).map(|n| machine.spec(n)).collect();
+    fs::write(machine.dir.path().join("specs.json"), serde_json::to_vec(&specs).unwrap()).unwrap();
+    for round in 0..ROUNDS {
+        let mut churn = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "container::churn_until_killed", "--nocapture"])
+            .env("PUFFER_TEST_CHURN", machine.dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20 + round * 9)).await;
+        if let Some(status) = churn.try_wait().unwrap() {
+            panic!("the churn ended by itself in round {round}: {status}");
+        }
+        // A shim dies too, now and then.
+        if round % 3 == 2
+            && let Some(shim) = processes_of(&machine.data_dir()).first()
+        {
+            let _ = Command::new("kill").args(["-KILL", shim]).status();
+        }
+        churn.kill().unwrap();
+        churn.wait().unwrap();
+        let driver = machine.driver();
+        for spec in &specs {
+            match round % 2 {
+                0 => driver.terminate(&spec.instance_id).await.unwrap(),
+                _ => driver.launch(spec).await.unwrap(),
+            }
+        }
+        let states = driver.list().await.unwrap();
+        assert_eq!(states.len(), if round % 2 == 0 { 0 } else { 4 }, "round {round}: {states:?}");
+        for spec in &specs {
+            driver.terminate(&spec.instance_id).await.unwrap();
+            assert_eq!(machine.leftovers(&spec.instance_id), Vec::<String>::new(), "round {round}");
+        }
+        assert_eq!(processes_of(&machine.data_dir()), Vec::<String>::new(), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_outlives_its_shim() {
+    let Some(machine) = Machine::new() else { return };
+    let driver = machine.driver();
+    let spec = machine.spec(1);
+    let id = spec.instance_id.as_str();
+    driver.launch(&spec).await.unwrap();
+    wait_console(driver.as_ref(), id, "boot 1").await;
+    let run = fs::read_to_string(machine.data_dir().join("instances").join(id).join("run.json")).unwrap();
+    let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+    assert!(
+        Command::new("kill").args(["-KILL", &run["shim"]["pid"].to_string()]).status().unwrap().success()
+    );
+    tokio::time::timeout(std::time::Duration::from_secs(5), async {
+        while processes_of(&machine.data_dir()).contains(&run["shim"]["pid"].to_string()) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    wait_state(driver.as_ref(), id, Some(DriverState::Running)).await;
+    let mut usage = Vec::new();
+    driver.usage(&mut [id].into_iter(), &mut usage);
+    assert_eq!(usage.len(), 1);
+    driver.stop(id, 5).await.unwrap();
+    driver.start(&spec).await.unwrap();
+    wait_console(driver.as_ref(), id, "boot 2").await;
+    driver.terminate(id).await.unwrap();
+    assert_eq!(machine.leftovers(id), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_probe_says_yes_here_and_why_not_elsewhere() {
+    let Some(machine) = Machine::new() else { return };
+    fs::create_dir_all(machine.data_dir()).unwrap();
+    let probe = puffer_compute::container::probe(&machine.options()).await;
+    assert!(probe.usable, "{:#?}", probe.findings);
+    assert_eq!(fs::read_dir(machine.data_dir()).unwrap().count(), 0, "the trial leaves nothing");
+    let nowhere = Options::new("/proc/nowhere", env!("CARGO_BIN_EXE_puffer-container-helper"));
+    let probe = puffer_compute::container::probe(&nowhere).await;
+    assert!(!probe.usable);
+    assert!(probe.findings.iter().any(|finding| finding.detail.contains("prepare the data directory")));
+}
+
+/// Not a check but figures: `cargo nextest run -p puffer-compute --run-ignored only -E 'test(figures)' --no-capture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures"]
+async fn figures() {
+    const N: u32 = 40;
+    let Some(machine) = Machine::new() else { return };
+    let driver = machine.driver();
+    let mut times = Vec::new();
+    for n in 1..=N {
+        let began = tokio::time::Instant::now();
+        driver.launch(&machine.spec(n)).await.unwrap();
+        times.push(began.elapsed());
+    }
+    times.sort();
+    eprintln!(
+        "launch to running, one at a time: median {:?}, worst {:?}",
+        times[times.len() / 2],
+        times[times.len() - 1]
+    );
+    let ids: Vec<String> = (1..=N).map(|n| machine.spec(n).instance_id).collect();
+    let mut out = Vec::with_capacity(ids.len());
+    let rounds = 1000;
+    let began = tokio::time::Instant::now();
+    for _ in 0..rounds {
+        out.clear();
+        driver.usage(&mut ids.iter().map(String::as_str), &mut out);
+    }
+    assert_eq!(out.len() as u32, N);
+    eprintln!("usage: {:?} per instance", began.elapsed() / (rounds * N));
+    for pid in processes_of(&machine.data_dir()) {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if command.contains("container-helper") {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let lines: Vec<&str> = rollup
+                .lines()
+                .filter(|l| ["Rss:", "Pss:", "Private_Dirty:"].iter().any(|k| l.starts_with(k)))
+                .collect();
+            eprintln!("shim: {}", lines.join(", "));
+            break;
+        }
+    }
+    let began = tokio::time::Instant::now();
+    for id in &ids {
+        driver.terminate(id).await.unwrap();
+    }
+    eprintln!("terminate: {:?} each", began.elapsed() / N);
+    let began = tokio::time::Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 1..=N {
+        let (driver, spec) = (driver.clone(), machine.spec(n));
+        tasks.spawn(async move { driver.launch(&spec).await.unwrap() });
+    }
+    while tasks.join_next().await.is_some() {}
+    eprintln!("{N} launches at once: {:?}, {:?} each", began.elapsed(), began.elapsed() / N);
 }
