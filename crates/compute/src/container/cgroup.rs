@@ -24,6 +24,8 @@ const CPU_PERIOD_US: u64 = 100_000;
 const PIDS_MAX: u32 = 8_192;
 /// How long the kernel may take to freeze an instance, or to bury a killed one (a process in uninterruptible I/O can hang).
 const SETTLE_TIMEOUT_MS: u64 = 10_000;
+/// Time between two kills of a group that does not empty.
+const KILL_AGAIN_MS: u64 = 100;
 
 /// Where the hierarchies are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,19 +207,25 @@ impl Cgroups {
         if !outer.exists() {
             return Ok(());
         }
-        match fs::write(outer.join("cgroup.kill"), "1") {
-            Ok(()) => {}
-            // Linux before 5.14.
-            Err(_) => kill_each(&outer),
+        let deadline = monotonic_ms() + SETTLE_TIMEOUT_MS;
+        loop {
+            // Linux before 5.14 has no such file.
+            if fs::write(outer.join("cgroup.kill"), "1").is_err() {
+                kill_each(&outer);
+            }
+            // A start that was under way may have put a process in after the blow, hence again and again.
+            match wait_event(&outer, "populated 0", KILL_AGAIN_MS) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && monotonic_ms() < deadline => {}
+                other => return other,
+            }
         }
-        wait_event(&outer, "populated 0")
     }
 
     /// Freezes or thaws the guest, and waits until a freeze is complete.
     pub(super) fn freeze(&self, id: &str, frozen: bool) -> io::Result<()> {
         let guest = self.guest(id);
         fs::write(guest.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
-        if frozen { wait_event(&guest, "frozen 1") } else { Ok(()) }
+        if frozen { wait_event(&guest, "frozen 1", SETTLE_TIMEOUT_MS) } else { Ok(()) }
     }
 
     /// Kills what is left and removes the instance's groups everywhere.
@@ -297,9 +305,9 @@ fn kill_each(group: &Path) {
 }
 
 /// Waits for a line of `cgroup.events`, which the kernel announces by POLLPRI.
-fn wait_event(group: &Path, line: &str) -> io::Result<()> {
+fn wait_event(group: &Path, line: &str, timeout_ms: u64) -> io::Result<()> {
     let mut events = File::open(group.join("cgroup.events"))?;
-    let deadline = monotonic_ms() + SETTLE_TIMEOUT_MS;
+    let deadline = monotonic_ms() + timeout_ms;
     loop {
         let mut text = String::new();
         events.rewind()?;
@@ -309,12 +317,30 @@ fn wait_event(group: &Path, line: &str) -> io::Result<()> {
         }
         let now = monotonic_ms();
         if now >= deadline {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{}: no '{line}'", group.display())));
+            let left = members(group).join(", ");
+            let message = format!("{}: no '{line}' (processes: {left})", group.display());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         let left = u16::try_from(deadline - now).unwrap_or(u16::MAX).min(100);
         let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
         poll(&mut fds, PollTimeout::from(left))?;
     }
+}
+
+/// `pid (name) state` of the processes in a group and below it, for an error message.
+fn members(group: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            found.extend(members(&entry.path()));
+        }
+    }
+    let pids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    found.extend(pids.lines().map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.split(' ').take(3).collect::<Vec<_>>().join(" ")
+    }));
+    found
 }
 
 fn remove_tree(group: &Path) -> io::Result<()> {

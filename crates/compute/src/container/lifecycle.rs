@@ -22,6 +22,8 @@ use super::sys::{self, monotonic_ms};
 use super::{capture, uid_range};
 use crate::{DriverError, LaunchSpec};
 
+/// How long a shim may take to clean up after its guest's end; what it leaves undone is done here.
+const SHIM_FAREWELL_MS: u64 = 500;
 /// How long a killed shim may take to end.
 const SHIM_END_TIMEOUT_MS: u64 = 10_000;
 /// Bit of SIGTERM and friends in `/proc/<pid>/status` masks: signal n is bit n-1.
@@ -122,6 +124,8 @@ impl Lifecycle {
         let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes };
         self.cgroups.create(id, limits, meta.base_uid).map_err(transient("make cgroups"))?;
         dir.write("spec.json", spec).map_err(transient("write spec.json"))?;
+        let start = dir.read::<u64>("start.json").unwrap_or(0) + 1;
+        dir.write("start.json", &start).map_err(transient("number the start"))?;
         dir.remove_file("stopping").map_err(transient("clear the stop mark"))?;
         let plan = Plan {
             spec: spec.clone(),
@@ -130,6 +134,7 @@ impl Lifecycle {
             base_uid: meta.base_uid,
             cgroup_server: self.cgroups.server.clone(),
             first_boot,
+            start,
         };
         let text = serde_json::to_vec(&plan).map_err(|error| DriverError::Permanent(error.to_string()))?;
         let log = fs::File::create(dir.file("shim.log")).map_err(transient("open the shim's log"))?;
@@ -154,14 +159,21 @@ impl Lifecycle {
         if dir.path.exists() {
             fs::write(dir.file("stopping"), b"").map_err(transient("mark the stop"))?;
         }
-        self.cgroups.kill(id).map_err(transient("kill the instance"))?;
-        if let Some(shim) = dir.shim()
-            && let Some(pidfd) = shim.open()
-            && !wait_end(&pidfd, SHIM_END_TIMEOUT_MS).map_err(transient("wait for the shim"))?
+        let shim = dir.shim().and_then(|shim| Some((shim.open()?, shim)));
+        if let Some((pidfd, shim)) = &shim
+            && dir.run().is_none_or(|run| run.shim != *shim)
         {
-            // It was still building, or hangs.
+            // Still building: nobody waits for the outcome any more. What it cloned dies with it.
+            let _ = sys::pidfd_signal(pidfd, libc::SIGKILL);
+        }
+        self.cgroups.kill(id).map_err(transient("kill the instance"))?;
+        if let Some((pidfd, _)) = shim
+            && !wait_end(&pidfd, SHIM_FAREWELL_MS).map_err(transient("wait for the shim"))?
+        {
             let _ = sys::pidfd_signal(&pidfd, libc::SIGKILL);
-            wait_end(&pidfd, SHIM_END_TIMEOUT_MS).map_err(transient("wait for the shim"))?;
+            if !wait_end(&pidfd, SHIM_END_TIMEOUT_MS).map_err(transient("wait for the shim"))? {
+                return Err(DriverError::Transient(format!("the shim of {id} does not end")));
+            }
         }
         self.sweep(id)
     }
@@ -193,6 +205,8 @@ impl Lifecycle {
         if !mounts_below(&dir.path).is_empty() {
             return Err(DriverError::Transient(format!("{} still holds mounts", dir.path.display())));
         }
+        // From here on it counts as never launched, so that a removal cut short is finished, not taken for a stopped instance.
+        dir.remove_file("run.json").map_err(transient("forget the run"))?;
         if let Some(meta) = dir.meta() {
             uid_range::release(&self.uid_register, &dir.path, meta.base_uid);
         }

@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) cgroup_server: String,
     /// Whether this is the instance's first start (keys, machine id and user data are put in).
     pub(super) first_boot: bool,
+    /// Counts the instance's starts; a shim whose number is not the latest was overtaken and ends.
+    pub(super) start: u64,
 }
 
 impl Plan {

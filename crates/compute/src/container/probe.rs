@@ -112,6 +112,7 @@ fn trial(dir: &Path) -> Result<(), Failure> {
         base_uid: BASE_UID,
         cgroup_server: String::new(),
         first_boot: true,
+        start: 0,
     };
     unshare(CloneFlags::CLONE_NEWNS).step(|| "unshare the mount namespace".into())?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>)

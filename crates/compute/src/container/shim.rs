@@ -106,7 +106,7 @@ impl Shim {
         let dir = InstanceDir { path: plan.dir.clone() };
         // A session of its own: the terminal's Ctrl-C is for the control plane.
         let _ = nix::unistd::setsid();
-        let lock = lock_for_life(&dir).step(|| "take the instance's lock".into())?;
+        let lock = lock_for_life(&dir, plan.start).step(|| "take the instance's lock".into())?;
         let cgroups =
             plan.cgroups().ok_or_else(|| Failure::permanent("no cgroup2 file system is mounted"))?;
         cgroup::enter(&cgroups.shim_leaves(), std::process::id() as i32)

@@ -5,6 +5,7 @@
 //!   lock          held (flock) by the shim while it lives; holds the shim's pid and start time
 //!   meta.json     base uid; written first
 //!   spec.json     the spec of the latest launch or start
+//!   start.json    how often it was started
 //!   run.json      init's pid and start time, written before init is let go; its presence means "was launched"
 //!   stopping      present while a stop is wanted, so that the shim takes no reboot request for a restart
 //!   disk/         upper and work directories of the overlay
@@ -15,7 +16,7 @@
 //! A pid alone proves nothing after a crash, so it is kept with the process's start time and the host's boot id.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -143,10 +144,18 @@ impl InstanceDir {
 
     /// The shim's process, if one holds the lock.
     pub(super) fn shim(&self) -> Option<ProcessId> {
-        match self.try_lock() {
-            Ok(None) => self.read("lock"),
-            _ => None,
+        let deadline = sys::monotonic_ms() + NAME_MS;
+        while let Ok(None) = self.try_lock() {
+            let named: Option<ProcessId> = self.read("lock");
+            // A shim writes its name right after it got the lock; until then the file names a dead one or nobody.
+            match named.filter(ProcessId::is_alive) {
+                None if sys::monotonic_ms() < deadline => {
+                    std::thread::sleep(std::time::Duration::from_millis(1))
+                }
+                other => return other,
+            }
         }
+        None
     }
 
     /// Takes the shim's lock; `None` if a shim has it.
@@ -165,20 +174,30 @@ impl InstanceDir {
     }
 }
 
-/// Takes the lock for a shim's life and writes its pid into it; fails when the directory was removed meanwhile
-/// or another shim lives.
-pub(super) fn lock_for_life(dir: &InstanceDir) -> io::Result<Flock<File>> {
-    let Some(mut lock) = dir.try_lock()? else {
-        return Err(io::Error::other("another shim holds the instance"));
+/// Time for a shim that got the lock to write its name into it.
+const NAME_MS: u64 = 200;
+/// Time a new shim gives one that was overtaken to see that and end.
+const OVERTAKEN_MS: u64 = 2_000;
+
+/// Takes the lock for the life of the shim of start number `start`, and writes its pid into it. Fails when the instance was removed or started
+/// again meanwhile, or another shim lives.
+pub(super) fn lock_for_life(dir: &InstanceDir, start: u64) -> io::Result<Flock<File>> {
+    let deadline = sys::monotonic_ms() + OVERTAKEN_MS;
+    let mut lock = loop {
+        match dir.try_lock()? {
+            Some(lock) => break lock,
+            None if sys::monotonic_ms() >= deadline => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another shim holds the instance"));
+            }
+            None => std::thread::sleep(std::time::Duration::from_millis(2)),
+        }
     };
-    let mut old = Vec::new();
-    lock.read_to_end(&mut old)?;
+    if !dir.file("lock").exists() || dir.read("start.json") != Some(start) {
+        return Err(io::Error::other("the instance was removed or started again"));
+    }
     lock.rewind()?;
     lock.set_len(0)?;
     lock.write_all(&serde_json::to_vec(&ProcessId::of(std::process::id() as i32)?)?)?;
-    if !dir.file("lock").exists() {
-        return Err(io::Error::other("the instance was removed"));
-    }
     Ok(lock)
 }
 
