@@ -5,6 +5,7 @@ pub mod context;
 mod elbv2;
 mod error;
 mod registry;
+mod sts;
 
 pub use context::Ctx;
 pub use error::ApiError;
@@ -14,5 +15,6 @@ pub use registry::{Handler, Registry};
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     elbv2::register(&mut registry);
+    sts::register(&mut registry);
     registry
 }

@@ -6,7 +6,7 @@ pub(crate) mod report;
 use std::sync::Arc;
 
 use anyhow::Context;
-use puffer_api::{Ctx, Registry};
+use puffer_api::Ctx;
 use puffer_core::Clock;
 use puffer_store::Store;
 use tokio::net::TcpListener;
@@ -51,7 +51,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         store: store.clone(),
         rng: parking_lot::Mutex::new(Box::new(rand::make_rng::<rand::rngs::StdRng>())),
     });
-    let registry = Registry::default();
+    let registry = puffer_api::registry();
     let dispatch: door::Dispatch =
         Box::new(move |operation, input| registry.call(operation, Arc::clone(&cx), input));
     let verified = (!args.no_auth).then(|| (keys.access_key_id.clone(), keys.secret_access_key.clone()));

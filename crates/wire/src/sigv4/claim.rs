@@ -65,7 +65,7 @@ pub fn scope_service<'a>(head: &RequestHead<'a>, params: &'a Params<'_>) -> Opti
 
 impl<'a> Claim<'a> {
     /// Finds the claim in the header or, failing that, in the query string.
-    pub(super) fn find(head: &RequestHead<'a>) -> Result<Claim<'a>, Denial> {
+    pub(super) fn find(head: &RequestHead<'a>, body: &[u8]) -> Result<Claim<'a>, Denial> {
         if let Some(value) = head.headers.get("authorization") {
             let value =
                 value.to_str().map_err(|_| Denial::incomplete("Authorization header is not ASCII."))?;
@@ -73,6 +73,12 @@ impl<'a> Claim<'a> {
         }
         if head.query.contains("X-Amz-Algorithm=") || head.query.contains("X-Amz-Signature=") {
             return Claim::in_query(head);
+        }
+        let old = b"SignatureVersion=";
+        if [head.query.as_bytes(), body].iter().any(|text| text.windows(old.len()).any(|w| w == old)) {
+            return Err(Denial::incomplete(
+                "Puffer verifies Signature Version 4 only, not versions 1 and 2.",
+            ));
         }
         Err(Denial::Missing)
     }

@@ -147,6 +147,10 @@ fn incomplete() {
     {
         assert_eq!(request.codes(NOW_MS)[1..], ["IncompleteSignature", "IncompleteSignature"]);
     }
+    let mut in_parameters = Request::signed();
+    in_parameters.headers.remove("authorization");
+    in_parameters.body = b"Action=DescribeInstances&AWSAccessKeyId=AKID&SignatureVersion=2&Signature=x";
+    assert_eq!(in_parameters.codes(NOW_MS)[1], "IncompleteSignature");
     let mut other_day = Request::signed();
     other_day.edit_authorization("/20261121/", "/20261120/");
     assert_eq!(other_day.codes(NOW_MS)[1], "SignatureDoesNotMatch");

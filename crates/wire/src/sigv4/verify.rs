@@ -62,7 +62,7 @@ impl<S: SecretSource> Verifier<S> {
     }
 
     fn check(&self, head: &RequestHead<'_>, body: &[u8], now_ms: i64) -> Result<Identity, Denial> {
-        let claim = Claim::find(head)?;
+        let claim = Claim::find(head, body)?;
         let credential = Credential::parse(&claim.credential).ok_or_else(|| {
             Denial::incomplete(
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term",
