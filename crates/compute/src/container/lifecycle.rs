@@ -124,8 +124,7 @@ impl Lifecycle {
         let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes };
         self.cgroups.create(id, limits, meta.base_uid).map_err(transient("make cgroups"))?;
         dir.write("spec.json", spec).map_err(transient("write spec.json"))?;
-        let start = dir.read::<u64>("start.json").unwrap_or(0) + 1;
-        dir.write("start.json", &start).map_err(transient("number the start"))?;
+        let start = dir.next_start().map_err(transient("number the start"))?;
         dir.remove_file("stopping").map_err(transient("clear the stop mark"))?;
         let plan = Plan {
             spec: spec.clone(),
@@ -158,6 +157,8 @@ impl Lifecycle {
         let dir = self.dir(id);
         if dir.path.exists() {
             fs::write(dir.file("stopping"), b"").map_err(transient("mark the stop"))?;
+            // A shim that was spawned but has not taken its lock yet will find itself overtaken.
+            dir.next_start().map_err(transient("number the start"))?;
         }
         let shim = dir.shim().and_then(|shim| Some((shim.open()?, shim)));
         if let Some((pidfd, shim)) = &shim

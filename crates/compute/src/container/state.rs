@@ -5,7 +5,7 @@
 //!   lock          held (flock) by the shim while it lives; holds the shim's pid and start time
 //!   meta.json     base uid; written first
 //!   spec.json     the spec of the latest launch or start
-//!   start.json    how often it was started
+//!   start.json    number of the latest start or end, which overtakes shims of earlier ones
 //!   run.json      init's pid and start time, written before init is let go; its presence means "was launched"
 //!   stopping      present while a stop is wanted, so that the shim takes no reboot request for a restart
 //!   disk/         upper and work directories of the overlay
@@ -135,6 +135,13 @@ impl InstanceDir {
         self.read("spec.json")
     }
 
+    /// Begins a new start (or end): from now on no shim of an earlier one can take the lock.
+    pub(super) fn next_start(&self) -> io::Result<u64> {
+        let start = self.read::<u64>("start.json").unwrap_or(0) + 1;
+        self.write("start.json", &start)?;
+        Ok(start)
+    }
+
     pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.file(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -175,7 +182,7 @@ impl InstanceDir {
 }
 
 /// Time for a shim that got the lock to write its name into it.
-const NAME_MS: u64 = 200;
+const NAME_MS: u64 = 2_000;
 /// Time a new shim gives one that was overtaken to see that and end.
 const OVERTAKEN_MS: u64 = 2_000;
 
