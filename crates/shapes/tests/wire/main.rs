@@ -1,5 +1,7 @@
 //! The codecs of `puffer-wire` on real shapes. They are tested here because floor 0 has no shapes of its own.
 
+#![allow(clippy::unwrap_used)]
+
 mod errors;
 mod goldens;
 mod patterns;
