@@ -69,7 +69,11 @@ pub(super) async fn serve(
 ) {
     let idle = idle_timeout(&endpoint.route());
     let watch = Watch::new(slot, accepted + idle);
-    poll_fn(|cx| Poll::Ready(watch.attach(cx))).await;
+    poll_fn(|cx| {
+        watch.attach(cx);
+        Poll::Ready(())
+    })
+    .await;
     let mut connection =
         Connection { worker, stream, peer, watch, accepted, inbox: Buffer::default(), out: Vec::new() };
     let next = loop {

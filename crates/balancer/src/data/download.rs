@@ -79,7 +79,7 @@ pub(super) async fn download(
 ) -> Result<Through, DownloadEnd> {
     let mut seen_any = false;
     let head = loop {
-        if let Some(head) = read_head(inbox, out, wanted, progress)? {
+        if let Some(head) = read_head(inbox, out, wanted, progress, watch)? {
             if !is_interim(head.status) {
                 break head;
             }
@@ -125,6 +125,7 @@ fn read_head(
     out: &mut Vec<u8>,
     wanted: &Wanted<'_>,
     progress: &Progress,
+    watch: &Watch,
 ) -> Result<Option<Head>, DownloadEnd> {
     if inbox.is_empty() {
         return Ok(None);
@@ -136,7 +137,8 @@ fn read_head(
     let framing = response.framing_for(wanted.client_minor);
     let ends_by_close =
         framing == Framing::Unchunk || (framing == Framing::AsIs && response.body == Body::UntilClose);
-    let keep_client = wanted.keep_alive && !ends_by_close && progress.uploaded.get();
+    let is_kept = wanted.keep_alive && !watch.slot.is_finishing();
+    let keep_client = is_kept && !ends_by_close && progress.uploaded.get();
     if is_interim(response.status) || response.status == 101 {
         if response.status == 101 && !wanted.offers_upgrade {
             return Err(DownloadEnd::NotHttp);

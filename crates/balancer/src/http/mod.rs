@@ -26,9 +26,8 @@ pub(crate) fn head_end(bytes: &[u8], scanned: usize) -> bool {
     let mut at = from;
     while let Some(next) = bytes[at..].iter().position(|&b| b == b'\n') {
         at += next + 1;
-        match bytes.get(at..) {
-            Some([b'\n', ..] | [b'\r', b'\n', ..]) => return true,
-            _ => {}
+        if let Some([b'\n', ..] | [b'\r', b'\n', ..]) = bytes.get(at..) {
+            return true;
         }
     }
     false

@@ -219,7 +219,7 @@ impl<'b> Request<'b, '_> {
                 query if query.starts_with('?') => return Err(Refused(400)),
                 path => path,
             };
-        } else if !path.starts_with('/') && !(path == "*" && self.method == "OPTIONS") {
+        } else if !(path.starts_with('/') || (path == "*" && self.method == "OPTIONS")) {
             return Err(Refused(400));
         }
         if self.target.contains('#') {
