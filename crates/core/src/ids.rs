@@ -23,6 +23,22 @@ pub fn uuid(rng: &mut dyn Rng) -> String {
     )
 }
 
+/// A version 7 UUID: looks like any other, and sorts by time. Activities have these, so that their order in an index is
+/// their order in time.
+pub fn uuid_v7(now: crate::Timestamp, rng: &mut dyn Rng) -> String {
+    let ms = u64::try_from(now.as_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
+    let a: u64 = rng.random();
+    let b: u64 = rng.random();
+    format!(
+        "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
+        ms >> 16,
+        ms & 0xffff,
+        a & 0xfff,
+        0x8000 | ((a >> 16) & 0x3fff),
+        b & 0xffff_ffff_ffff
+    )
+}
+
 /// 16 hexadecimal digits, as at the end of load balancer and target group ARNs.
 pub fn hex16(rng: &mut dyn Rng) -> String {
     format!("{:016x}", rng.random::<u64>())
@@ -48,5 +64,8 @@ mod tests {
         assert_eq!(u.len(), 36);
         assert_eq!(&u[14..15], "4");
         assert!(matches!(&u[19..20], "8" | "9" | "a" | "b"));
+        let at = |s| uuid_v7(crate::Timestamp::from_secs(s), &mut rand_pcg::Pcg64::seed_from_u64(s as u64));
+        assert_eq!((at(1).len(), &at(1)[14..15]), (36, "7"));
+        assert!(at(1) < at(2) && at(2) < at(1_795_231_680));
     }
 }

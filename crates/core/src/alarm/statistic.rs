@@ -188,9 +188,22 @@ mod tests {
             assert_eq!(Statistic::parse(text), Some(expected), "{text}");
             assert_eq!(Statistic::parse(&expected.to_string()), Some(expected), "{text}");
         }
-        for text in ["", "p", "p101", "p-1", "average", "P99", "tm", "TM(:)", "TM(90%:10%)", "PR(1%:2%)",
-            "p1.12345678901", "xx90", "TM(10:90", "é9"]
-        {
+        for text in [
+            "",
+            "p",
+            "p101",
+            "p-1",
+            "average",
+            "P99",
+            "tm",
+            "TM(:)",
+            "TM(90%:10%)",
+            "PR(1%:2%)",
+            "p1.12345678901",
+            "xx90",
+            "TM(10:90",
+            "é9",
+        ] {
             assert_eq!(Statistic::parse(text), None, "{text}");
         }
     }

@@ -1,8 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Record, Timestamp};
+
+/// `DefaultCooldown` when a group does not say.
+pub const DEFAULT_COOLDOWN_S: u32 = 300;
 
 /// A launch template as a group names it: the version may be symbolic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +82,11 @@ pub struct Group {
     pub max: u32,
     /// Wanted number of instances.
     pub desired: u32,
-    /// Why `desired` last changed: the sentence for activity causes, without its time.
+    /// Why `desired` changed since it was last acted on: first sentences of the next activities' causes.
     pub desired_cause: Vec<CauseSentence>,
+    /// The numbers behind `desired_cause`, for `puffer explain`.
+    #[serde(default)]
+    pub desired_reasons: Vec<String>,
     /// Grows with each change of the group; a plan made for another generation is stale.
     pub generation: u64,
     /// Seconds between simple-scaling activities.
@@ -112,10 +119,54 @@ pub struct Group {
     pub service_linked_role_arn: Option<String>,
     /// Status.
     pub status: GroupStatus,
-    /// When the last simple-scaling cooldown began (end of the last instance's launch or termination).
+    /// When the last cooldown began (end of the last instance's launch or termination).
     pub cooldown_started_at: Option<Timestamp>,
-    /// Back-off after failed launches: `(failures in a row, not before)`.
+    /// Length of that cooldown if a simple policy with its own began it; `None`: the group's default.
+    #[serde(default)]
+    pub cooldown_s: Option<u32>,
+    /// Back-off after launches that fail whatever the zone: `(failures in a row, not before)`.
     pub launch_backoff: Option<(u32, Timestamp)>,
+    /// Back-off by zone after launches for which a zone had no capacity.
+    #[serde(default)]
+    pub zone_backoff: BTreeMap<String, (u32, Timestamp)>,
+    /// `balanced-only`: a zone that fails is tried again rather than another one.
+    #[serde(default)]
+    pub balanced_only: bool,
+    /// Attachments (target group ARNs) that have had a healthy instance: only these count for ELB health.
+    #[serde(default)]
+    pub traffic_in_service: BTreeSet<String>,
+    /// Detached target groups from which instances are still being taken.
+    #[serde(default)]
+    pub traffic_removing: BTreeSet<String>,
+    /// `DeletionProtection`.
+    #[serde(default)]
+    pub deletion_protection: DeletionProtection,
+    /// `Context`, as given.
+    #[serde(default)]
+    pub context: Option<String>,
+}
+
+/// What `DeleteAutoScalingGroup` refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum DeletionProtection {
+    /// Nothing.
+    #[default]
+    None,
+    /// Deletion together with instances.
+    PreventForceDeletion,
+    /// Any deletion.
+    PreventAllDeletion,
+}
+
+impl DeletionProtection {
+    /// AWS's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeletionProtection::None => "none",
+            DeletionProtection::PreventForceDeletion => "prevent-force-deletion",
+            DeletionProtection::PreventAllDeletion => "prevent-all-deletion",
+        }
+    }
 }
 
 /// One sentence of an activity's cause: `At <time> <text>.`
@@ -128,9 +179,57 @@ pub struct CauseSentence {
 }
 
 impl Group {
+    /// An empty group with AWS's defaults.
+    pub fn new(name: &str, uuid: &str, arn: &str, source: InstanceSource, now: Timestamp) -> Group {
+        Group {
+            name: name.to_owned(),
+            uuid: uuid.to_owned(),
+            arn: arn.to_owned(),
+            created_at: now,
+            source,
+            min: 0,
+            max: 0,
+            desired: 0,
+            desired_cause: Vec::new(),
+            desired_reasons: Vec::new(),
+            generation: 0,
+            default_cooldown_s: DEFAULT_COOLDOWN_S,
+            default_instance_warmup_s: None,
+            zones: Vec::new(),
+            subnets: Vec::new(),
+            health_check_elb: false,
+            health_check_grace_s: 0,
+            target_groups: Vec::new(),
+            load_balancers: Vec::new(),
+            termination_policies: Vec::new(),
+            new_instances_protected: false,
+            suspended: Vec::new(),
+            metrics_collection: MetricsCollection::default(),
+            tags: BTreeMap::new(),
+            service_linked_role_arn: None,
+            status: GroupStatus::Active,
+            cooldown_started_at: None,
+            cooldown_s: None,
+            launch_backoff: None,
+            zone_backoff: BTreeMap::new(),
+            balanced_only: false,
+            traffic_in_service: BTreeSet::new(),
+            traffic_removing: BTreeSet::new(),
+            deletion_protection: DeletionProtection::None,
+            context: None,
+        }
+    }
+
     /// Whether `process` is suspended.
     pub fn is_suspended(&self, process: &str) -> bool {
         self.suspended.iter().any(|p| p.name == process)
+    }
+
+    /// When the running cooldown ends, if one runs.
+    pub fn cooldown_ends(&self, now: Timestamp) -> Option<Timestamp> {
+        let length = self.cooldown_s.unwrap_or(self.default_cooldown_s);
+        let ends = self.cooldown_started_at? + Duration::from_secs(length.into());
+        (now < ends).then_some(ends)
     }
 
     /// A tag's value.

@@ -102,8 +102,40 @@ pub struct Member {
     pub launch_configuration: Option<String>,
     /// Made from this launch template: id, name, resolved version.
     pub launch_template: Option<crate::ec2::LaunchTemplateSource>,
-    /// Activity that is launching or terminating it.
+    /// Activity that is launching, terminating or moving it.
     pub activity_id: Option<String>,
+    /// Attached target groups that were dealt with: registered, or left out because `AddToLoadBalancer` was suspended. So
+    /// each is registered once, and one that a user deregisters by hand stays away.
+    #[serde(default)]
+    pub traffic_sources: Vec<String>,
+    /// Launched beyond `desired` to take another's place once it is in service (zone rebalancing); counts from then on.
+    #[serde(default)]
+    pub surplus: bool,
+    /// Since when a status check has been impaired.
+    #[serde(default)]
+    pub impaired_since: Option<Timestamp>,
+    /// When the launched instance's own clock hour began, for `ClosestToNextInstanceHour`.
+    #[serde(default)]
+    pub launched_at: Timestamp,
+}
+
+impl Member {
+    /// Counts towards the group's size (what `desired` is compared with).
+    pub fn counts(&self) -> bool {
+        self.state.counts() && !(self.surplus && self.state != LifecycleState::InService)
+    }
+
+    /// On its way into service.
+    pub fn is_pending(&self) -> bool {
+        use LifecycleState as S;
+        matches!(self.state, S::Pending | S::PendingWait | S::PendingProceed)
+    }
+
+    /// On its way out for good.
+    pub fn is_terminating(&self) -> bool {
+        use LifecycleState as S;
+        matches!(self.state, S::Terminating | S::TerminatingWait | S::TerminatingProceed)
+    }
 }
 
 impl Record for Member {

@@ -1,14 +1,25 @@
-//! EC2 Auto Scaling: groups, their members, policies and activities.
+//! EC2 Auto Scaling: groups, their members, policies and activities, and the decisions about them.
+//!
+//! [`plan`] decides what a group launches and terminates, [`lifecycle`] where an instance goes next, [`health`] who is
+//! unhealthy, [`scaling`] what a policy makes of a metric.
 
 mod activity;
+pub mod backoff;
 mod group;
+pub mod health;
+pub mod lifecycle;
 mod member;
+pub mod plan;
 mod policy;
+pub mod process;
+pub mod scaling;
+pub mod texts;
+pub mod view;
 
 pub use activity::{Activity, ActivityStatus};
 pub use group::{
-    CauseSentence, Group, GroupStatus, GroupTag, InstanceSource, LaunchConfiguration, LaunchTemplateRef,
-    MetricsCollection, SuspendedProcess,
+    CauseSentence, DEFAULT_COOLDOWN_S, DeletionProtection, Group, GroupStatus, GroupTag, InstanceSource,
+    LaunchConfiguration, LaunchTemplateRef, MetricsCollection, SuspendedProcess,
 };
 pub use member::{HealthStatus, LifecycleState, Member, UnhealthyCause};
 pub use policy::{

@@ -1,0 +1,114 @@
+//! How long a group waits after a failed launch.
+//!
+//! A zone without capacity backs off alone, so that the group can try another; anything else that fails would fail in
+//! every zone and holds the whole group. Waits double from a first value to a ceiling; a success or a change of the group
+//! ends them.
+
+use std::time::Duration;
+
+use super::Group;
+use crate::{ErrorClass, Timestamp};
+
+/// First wait after a passing fault or a lack of capacity. Short, since such faults often pass at once.
+pub const PASSING_FIRST_S: u64 = 2;
+/// Longest wait after passing faults: recovery is noticed within a minute.
+pub const PASSING_MAX_S: u64 = 60;
+/// First wait after a failure that needs somebody's hand (a missing image, say).
+pub const PERMANENT_FIRST_S: u64 = 10;
+/// Longest wait after such failures: one activity each quarter of an hour keeps the history readable.
+pub const PERMANENT_MAX_S: u64 = 900;
+
+/// The wait after `failures` failures in a row (at least one).
+pub fn wait(class: ErrorClass, failures: u32) -> Duration {
+    let (first, max) = match class {
+        ErrorClass::Capacity | ErrorClass::Transient | ErrorClass::Throttled => {
+            (PASSING_FIRST_S, PASSING_MAX_S)
+        }
+        ErrorClass::Permanent | ErrorClass::Caller | ErrorClass::Bug => (PERMANENT_FIRST_S, PERMANENT_MAX_S),
+    };
+    // Twenty doublings of any first value are beyond any ceiling here.
+    Duration::from_secs((first << failures.saturating_sub(1).min(20)).min(max))
+}
+
+/// Notes a failed launch in `zone`. Several failures of one burst count once: a burst that fails as a whole is one
+/// attempt.
+pub fn launch_failed(group: &mut Group, zone: &str, class: ErrorClass, now: Timestamp) {
+    let next = |old: Option<&(u32, Timestamp)>| match old {
+        Some((failures, until)) if now < *until => (*failures, *until),
+        Some((failures, _)) => (failures + 1, now + wait(class, failures + 1)),
+        None => (1, now + wait(class, 1)),
+    };
+    if class == ErrorClass::Capacity {
+        let value = next(group.zone_backoff.get(zone));
+        group.zone_backoff.insert(zone.to_owned(), value);
+    } else {
+        group.launch_backoff = Some(next(group.launch_backoff.as_ref()));
+    }
+}
+
+/// Notes a launch that succeeded in `zone`. Says whether there was anything to forget.
+pub fn launch_succeeded(group: &mut Group, zone: &str) -> bool {
+    let zone_had = group.zone_backoff.remove(zone).is_some();
+    group.launch_backoff.take().is_some() || zone_had
+}
+
+/// Whether a success in `zone` has anything to forget.
+pub fn remembers(group: &Group, zone: &str) -> bool {
+    group.launch_backoff.is_some() || group.zone_backoff.contains_key(zone)
+}
+
+/// Forgets all failures: the group or its template changed, so the next launch may well work.
+pub fn forget(group: &mut Group) {
+    group.launch_backoff = None;
+    group.zone_backoff.clear();
+}
+
+/// The class of a launch that failed with this `StateReason` code.
+pub fn class_of(state_reason_code: &str) -> ErrorClass {
+    match state_reason_code {
+        "Server.InsufficientInstanceCapacity"
+        | "Server.InsufficientFreeAddressesInSubnet"
+        | "Client.InsufficientFreeAddressesInSubnet" => ErrorClass::Capacity,
+        code if code.starts_with("Client.") => ErrorClass::Permanent,
+        _ => ErrorClass::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoscaling::view::fixtures::group;
+
+    #[test]
+    fn waits_double_to_their_ceiling() {
+        let table = [
+            (ErrorClass::Capacity, 1, 2),
+            (ErrorClass::Capacity, 3, 8),
+            (ErrorClass::Capacity, 6, 60),
+            (ErrorClass::Transient, 40, 60),
+            (ErrorClass::Permanent, 1, 10),
+            (ErrorClass::Permanent, 5, 160),
+            (ErrorClass::Permanent, 90, 900),
+        ];
+        for (class, failures, seconds) in table {
+            assert_eq!(wait(class, failures), Duration::from_secs(seconds), "{class:?} {failures}");
+        }
+    }
+
+    #[test]
+    fn a_burst_counts_once_and_success_forgets() {
+        let mut g = group(0, 5, 3);
+        let at = Timestamp::from_secs;
+        for _ in 0..3 {
+            launch_failed(&mut g, "a", ErrorClass::Permanent, at(100));
+        }
+        assert_eq!(g.launch_backoff, Some((1, at(110))));
+        launch_failed(&mut g, "a", ErrorClass::Permanent, at(110));
+        assert_eq!(g.launch_backoff, Some((2, at(130))));
+        launch_failed(&mut g, "a", ErrorClass::Capacity, at(110));
+        assert_eq!(g.zone_backoff["a"], (1, at(112)));
+        assert!(launch_succeeded(&mut g, "a"));
+        assert!(g.launch_backoff.is_none() && g.zone_backoff.is_empty());
+        assert!(!launch_succeeded(&mut g, "a"));
+    }
+}

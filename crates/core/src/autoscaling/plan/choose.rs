@@ -1,0 +1,192 @@
+//! Which member goes when the group shrinks.
+//!
+//! First the zone: the one with most instances that holds a member which may go. Then the group's termination policies in
+//! order, each keeping the best of what the one before left; what is left at the end is equal, and chance decides.
+//! Source: EC2 Auto Scaling guide, "Configure termination policies".
+
+use rand::{Rng, RngExt};
+
+use crate::Timestamp;
+use crate::autoscaling::view::{GroupView, MemberView};
+use crate::autoscaling::{HealthStatus, InstanceSource};
+
+/// The policies that act; `Default` is a sequence of others.
+pub const POLICIES: &[&str] = &[
+    "AllocationStrategy",
+    "ClosestToNextInstanceHour",
+    "Default",
+    "NewestInstance",
+    "OldestInstance",
+    "OldestLaunchConfiguration",
+    "OldestLaunchTemplate",
+];
+
+/// Milliseconds of an instance's hour.
+const HOUR_MS: i64 = 3_600_000;
+
+/// A chosen member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Its place in the view's members.
+    pub index: usize,
+    /// How it was chosen.
+    pub reason: String,
+}
+
+/// Chooses members one by one; each choice counts for the next.
+pub struct Chooser<'v, 'a> {
+    view: &'v GroupView<'a>,
+    stays: &'v mut [bool],
+}
+
+impl<'v, 'a> Chooser<'v, 'a> {
+    /// `stays`: of each member, whether it still counts.
+    pub fn new(view: &'v GroupView<'a>, stays: &'v mut [bool]) -> Self {
+        Chooser { view, stays }
+    }
+
+    /// The next member to go, or `None` if no unprotected one is left.
+    pub fn next(&mut self, rng: &mut dyn Rng) -> Option<Choice> {
+        let free: Vec<usize> =
+            (0..self.stays.len()).filter(|&i| self.stays[i] && !self.member(i).member.protected).collect();
+        if free.is_empty() {
+            return None;
+        }
+        let unhealthy: Vec<usize> = free
+            .iter()
+            .copied()
+            .filter(|&i| self.member(i).member.health == HealthStatus::Unhealthy)
+            .collect();
+        let (mut left, mut reason) = match unhealthy.is_empty() {
+            false => (unhealthy, "unhealthy instances go first".to_owned()),
+            true => self.in_fullest_zones(free),
+        };
+        let own = &self.view.group.termination_policies;
+        let names: Vec<&str> =
+            if own.is_empty() { vec!["Default"] } else { own.iter().map(String::as_str).collect() };
+        for policy in names {
+            for &step in steps(policy, &self.view.group.source) {
+                let before = left.len();
+                if before == 1 {
+                    break;
+                }
+                left = self.keep_best(left, step);
+                if left.len() < before {
+                    reason.push_str(&format!("; {} kept {} of {before}", step.name(policy), left.len()));
+                }
+            }
+        }
+        let index = left[rng.random_range(0..left.len())];
+        if left.len() > 1 {
+            reason.push_str(&format!("; chance among {}", left.len()));
+        }
+        self.stays[index] = false;
+        Some(Choice { index, reason })
+    }
+
+    fn member(&self, index: usize) -> &MemberView<'a> {
+        &self.view.members[index]
+    }
+
+    /// Keeps the candidates in the zones that have most instances, of the zones that have candidates. Zones that the group
+    /// no longer has come before all others.
+    fn in_fullest_zones(&self, free: Vec<usize>) -> (Vec<usize>, String) {
+        let mut sizes: Vec<(&str, usize)> = Vec::new();
+        for (i, m) in self.view.members.iter().enumerate() {
+            if self.stays[i] {
+                match sizes.iter_mut().find(|(zone, _)| *zone == m.member.zone) {
+                    Some((_, n)) => *n += 1,
+                    None => sizes.push((&m.member.zone, 1)),
+                }
+            }
+        }
+        for (zone, n) in &mut sizes {
+            if !self.view.zones.is_empty() && !self.view.zones.iter().any(|z| z.name == *zone) {
+                *n += usize::MAX / 2;
+            }
+        }
+        let size = |i: usize| {
+            let zone = self.member(i).member.zone.as_str();
+            sizes.iter().find(|(z, _)| *z == zone).map_or(0, |(_, n)| *n)
+        };
+        let most = free.iter().map(|&i| size(i)).max().unwrap_or(0);
+        let left: Vec<usize> = free.into_iter().filter(|&i| size(i) == most).collect();
+        let zones: Vec<&str> = sizes.iter().filter(|(_, n)| *n == most).map(|(z, _)| *z).collect();
+        let reason = format!("zone {} has most instances", zones.join(", "));
+        (left, reason)
+    }
+
+    fn keep_best(&self, left: Vec<usize>, step: Step) -> Vec<usize> {
+        let rank = |i: usize| self.rank(self.member(i), step);
+        let best = left.iter().map(|&i| rank(i)).min().unwrap_or(0);
+        left.into_iter().filter(|&i| rank(i) == best).collect()
+    }
+
+    /// The smaller, the sooner it goes.
+    fn rank(&self, m: &MemberView<'_>, step: Step) -> i64 {
+        let member = m.member;
+        match step {
+            Step::Oldest => member.launched_at.as_millis(),
+            Step::Newest => -member.launched_at.as_millis(),
+            Step::FromConfiguration => i64::from(member.launch_configuration.is_none()),
+            Step::OtherTemplate => i64::from(
+                member
+                    .launch_template
+                    .as_ref()
+                    .is_some_and(|t| Some(t.id.as_str()) == self.view.source.template_id),
+            ),
+            Step::OldestTemplateVersion => {
+                member.launch_template.as_ref().map_or(0, |t| i64::try_from(t.version).unwrap_or(i64::MAX))
+            }
+            Step::OldestConfiguration => self.configuration_age(member.launch_configuration.as_deref()),
+            Step::ClosestToHour => {
+                let into_hour = self.view.now.as_millis() - member.launched_at.as_millis();
+                HOUR_MS - into_hour.rem_euclid(HOUR_MS)
+            }
+        }
+    }
+
+    /// When the configuration was made. One deleted since is older than any that is left.
+    fn configuration_age(&self, name: Option<&str>) -> i64 {
+        let Some(name) = name else { return i64::MAX };
+        let known = self.view.source.configurations.iter().find(|(n, _)| n == name);
+        known.map_or(i64::MIN, |(_, made): &(String, Timestamp)| made.as_millis())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Oldest,
+    Newest,
+    FromConfiguration,
+    OtherTemplate,
+    OldestTemplateVersion,
+    OldestConfiguration,
+    ClosestToHour,
+}
+
+impl Step {
+    fn name(self, policy: &str) -> String {
+        format!("{policy} ({self:?})")
+    }
+}
+
+/// A policy as steps. `AllocationStrategy` has none without a mixed instances policy: every instance is aligned then.
+fn steps(policy: &str, source: &InstanceSource) -> &'static [Step] {
+    match (policy, source) {
+        ("Default", InstanceSource::LaunchTemplate(_)) => {
+            &[Step::FromConfiguration, Step::OtherTemplate, Step::OldestTemplateVersion, Step::ClosestToHour]
+        }
+        ("Default", InstanceSource::LaunchConfiguration(_)) => {
+            &[Step::OldestConfiguration, Step::ClosestToHour]
+        }
+        ("OldestInstance", _) => &[Step::Oldest],
+        ("NewestInstance", _) => &[Step::Newest],
+        ("OldestLaunchConfiguration", _) => &[Step::OldestConfiguration],
+        ("OldestLaunchTemplate", _) => {
+            &[Step::FromConfiguration, Step::OtherTemplate, Step::OldestTemplateVersion]
+        }
+        ("ClosestToNextInstanceHour", _) => &[Step::ClosestToHour],
+        _ => &[],
+    }
+}

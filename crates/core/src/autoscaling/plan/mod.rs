@@ -1,0 +1,270 @@
+//! What a group launches and terminates now.
+//!
+//! [`plan`] compares what is wanted with what counts and answers with actions, or with the reason for none. In order:
+//! unhealthy members go (their places are filled in the same plan), then the difference to `desired` is launched or
+//! terminated, then, if all is quiet, the zones are evened out by launching one more first.
+//!
+//! Invariants, whatever the input:
+//! * counted members plus launches never exceed `desired` (so never `max`), but for surplus launches of a rebalance, at most
+//!   [`zones::surplus_max`];
+//! * a protected member is never chosen to shrink the group;
+//! * a converged group gives no action.
+
+pub mod choose;
+mod replace;
+#[cfg(test)]
+mod tests;
+pub mod zones;
+
+use std::fmt;
+
+use rand::Rng;
+
+use super::view::{GroupView, count};
+use super::{GroupStatus, HealthStatus, LifecycleState, UnhealthyCause, process};
+use crate::Timestamp;
+
+/// Most launches of one plan: bounds the length of a transaction. The rest follows with the next plan.
+pub const LAUNCHES_PER_PLAN_MAX: u32 = 100;
+/// Most terminations of one plan, for the same reason.
+pub const TERMINATIONS_PER_PLAN_MAX: u32 = 100;
+
+/// Why an instance is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaunchWhy {
+    /// Fewer count than wanted: the capacity grows from, to.
+    Difference(u32, u32),
+    /// In place of an unhealthy one that this plan terminates.
+    Replacement,
+    /// To even out the zones; another one goes once it is in service.
+    Rebalance,
+}
+
+/// Why a member is terminated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TerminateWhy {
+    /// More count than wanted: the capacity shrinks from, to.
+    Difference(u32, u32),
+    /// Unhealthy.
+    Unhealthy(UnhealthyCause),
+    /// The group is being deleted.
+    GroupDeleted,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Launch one instance.
+    Launch {
+        /// Zone.
+        zone: String,
+        /// Subnet in it.
+        subnet: String,
+        /// Why.
+        why: LaunchWhy,
+    },
+    /// Terminate a member.
+    Terminate {
+        /// Its instance.
+        instance_id: String,
+        /// Why.
+        why: TerminateWhy,
+        /// How it was chosen, for explanations.
+        chosen_by: String,
+    },
+}
+
+/// Why something is *not* done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// As many as wanted, all healthy, zones even.
+    Converged,
+    /// A process that would act is suspended.
+    Suspended(&'static str),
+    /// Launches failed; none before then.
+    BackOff {
+        /// In a row.
+        failures: u32,
+        /// Not before.
+        until: Timestamp,
+    },
+    /// Every zone lacks capacity; none before then.
+    NoZone {
+        /// The first zone to be tried again.
+        until: Timestamp,
+    },
+    /// The group names no subnet that exists.
+    NoSubnet,
+    /// Too many count, but all that could go are protected.
+    AllProtected {
+        /// How many too many.
+        excess: u32,
+    },
+    /// Unhealthy members wait so that not too many are replaced at once.
+    ReplacementsWait {
+        /// How many wait.
+        waiting: u32,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Converged => write!(f, "the group has what it wants"),
+            Note::Suspended(process) => write!(f, "the process {process} is suspended"),
+            Note::BackOff { failures, until } => {
+                write!(f, "{failures} launches in a row failed; the next is tried at {until}")
+            }
+            Note::NoZone { until } => write!(f, "no zone has capacity; the next try is at {until}"),
+            Note::NoSubnet => write!(f, "none of the group's subnets exists"),
+            Note::AllProtected { excess } => {
+                write!(f, "{excess} more instances than wanted, all protected from scale-in")
+            }
+            Note::ReplacementsWait { waiting } => {
+                write!(f, "{waiting} unhealthy instances wait until others have been replaced")
+            }
+        }
+    }
+}
+
+/// What to do now and why not more.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Things to do, in order.
+    pub actions: Vec<Action>,
+    /// Why not more.
+    pub notes: Vec<Note>,
+    /// When the plan may differ although nothing was changed.
+    pub look_again: Option<Timestamp>,
+}
+
+impl Plan {
+    fn later(&mut self, at: Timestamp) {
+        self.look_again = Some(self.look_again.map_or(at, |old| old.min(at)));
+    }
+}
+
+/// Decides what the group does now.
+pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
+    let mut plan = Plan::default();
+    if view.group.status == GroupStatus::Deleting {
+        end_all(view, &mut plan);
+        return plan;
+    }
+    // Of each member: whether it stays counted in this plan.
+    let mut stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
+    let n_replaced = replace_unhealthy(view, &mut stays, &mut plan);
+    let n = count(stays.iter().filter(|s| **s));
+    let desired = view.group.desired;
+    if n < desired {
+        launch(view, n, n_replaced, &mut stays, &mut plan, rng);
+    } else if n > desired {
+        shrink(view, n, &mut stays, &mut plan, rng);
+    } else if n_replaced == 0 {
+        zones::rebalance(view, &stays, &mut plan, rng);
+    }
+    if plan.actions.is_empty() && plan.notes.is_empty() {
+        plan.notes.push(Note::Converged);
+    }
+    plan
+}
+
+fn end_all(view: &GroupView<'_>, plan: &mut Plan) {
+    let left = view.members.iter().filter(|m| !m.member.is_terminating());
+    for m in left.take(TERMINATIONS_PER_PLAN_MAX as usize) {
+        plan.actions.push(Action::Terminate {
+            instance_id: m.member.instance_id.clone(),
+            why: TerminateWhy::GroupDeleted,
+            chosen_by: "the group is being deleted".to_owned(),
+        });
+    }
+}
+
+fn replace_unhealthy(view: &GroupView<'_>, stays: &mut [bool], plan: &mut Plan) -> u32 {
+    let unhealthy: Vec<usize> = (0..view.members.len())
+        .filter(|&i| {
+            let m = view.members[i].member;
+            m.health == HealthStatus::Unhealthy && m.state == LifecycleState::InService
+        })
+        .collect();
+    if unhealthy.is_empty() {
+        return 0;
+    }
+    for process in [process::TERMINATE, process::REPLACE_UNHEALTHY] {
+        if view.group.is_suspended(process) {
+            plan.notes.push(Note::Suspended(process));
+            return 0;
+        }
+    }
+    let (chosen, waiting, look_again) = replace::admitted(view, &unhealthy);
+    if let Some(at) = look_again {
+        plan.later(at);
+    }
+    if waiting > 0 {
+        plan.notes.push(Note::ReplacementsWait { waiting });
+    }
+    for &i in &chosen {
+        let member = view.members[i].member;
+        stays[i] = false;
+        plan.actions.push(Action::Terminate {
+            instance_id: member.instance_id.clone(),
+            why: TerminateWhy::Unhealthy(member.unhealthy_cause.unwrap_or(UnhealthyCause::User)),
+            chosen_by: "it is unhealthy".to_owned(),
+        });
+    }
+    count(chosen.iter())
+}
+
+fn launch(
+    view: &GroupView<'_>,
+    n: u32,
+    n_replaced: u32,
+    stays: &mut [bool],
+    plan: &mut Plan,
+    rng: &mut dyn Rng,
+) {
+    let group = view.group;
+    if group.is_suspended(process::LAUNCH) {
+        return plan.notes.push(Note::Suspended(process::LAUNCH));
+    }
+    if let Some((failures, until)) = group.launch_backoff.filter(|(_, until)| view.now < *until) {
+        plan.notes.push(Note::BackOff { failures, until });
+        return plan.later(until);
+    }
+    // `desired` is within the bounds by construction; the minimum is for records that are not.
+    let wanted = group.desired.min(group.max).saturating_sub(n).min(LAUNCHES_PER_PLAN_MAX);
+    let mut places = zones::Places::new(view, stays);
+    for k in 0..wanted {
+        let (zone, subnet) = match places.next(rng) {
+            Ok(place) => place,
+            Err(note) => {
+                if let Note::NoZone { until } = note {
+                    plan.later(until);
+                }
+                return plan.notes.push(note);
+            }
+        };
+        let why =
+            if k < n_replaced { LaunchWhy::Replacement } else { LaunchWhy::Difference(n, group.desired) };
+        plan.actions.push(Action::Launch { zone, subnet, why });
+    }
+}
+
+fn shrink(view: &GroupView<'_>, n: u32, stays: &mut [bool], plan: &mut Plan, rng: &mut dyn Rng) {
+    let group = view.group;
+    if group.is_suspended(process::TERMINATE) {
+        return plan.notes.push(Note::Suspended(process::TERMINATE));
+    }
+    let excess = n - group.desired;
+    let mut chooser = choose::Chooser::new(view, stays);
+    for k in 0..excess.min(TERMINATIONS_PER_PLAN_MAX) {
+        let Some(choice) = chooser.next(rng) else {
+            return plan.notes.push(Note::AllProtected { excess: excess - k });
+        };
+        plan.actions.push(Action::Terminate {
+            instance_id: view.members[choice.index].member.instance_id.clone(),
+            why: TerminateWhy::Difference(n, group.desired),
+            chosen_by: choice.reason,
+        });
+    }
+}

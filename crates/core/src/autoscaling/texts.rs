@@ -1,0 +1,242 @@
+//! The texts of activities, which tools and people match on: descriptions, and the sentences of causes.
+
+use std::fmt::Write;
+
+use super::{CauseSentence, Group, UnhealthyCause};
+use crate::Timestamp;
+
+/// A cause sentence.
+pub fn sentence(at: Timestamp, text: impl Into<String>) -> CauseSentence {
+    CauseSentence { at, text: text.into() }
+}
+
+/// Description of a launch.
+pub fn launching(instance_id: &str) -> String {
+    format!("Launching a new EC2 instance: {instance_id}")
+}
+
+/// Description of a launch that failed.
+pub fn launch_failed(message: &str) -> String {
+    format!("Launching a new EC2 instance.  Status Reason: {}", launch_failed_status(message))
+}
+
+/// `StatusMessage` of a launch that failed.
+pub fn launch_failed_status(message: &str) -> String {
+    format!("{} Launching EC2 instance failed.", ended(message))
+}
+
+fn ended(message: &str) -> String {
+    let message = message.trim_end();
+    match message.ends_with(['.', '!', '?']) {
+        true => message.to_owned(),
+        false => format!("{message}."),
+    }
+}
+
+/// Description of a termination.
+pub fn terminating(instance_id: &str) -> String {
+    format!("Terminating EC2 instance: {instance_id}")
+}
+
+/// Description of a move to standby.
+pub fn to_standby(instance_id: &str) -> String {
+    format!("Moving EC2 instance to Standby: {instance_id}")
+}
+
+/// Description of a move out of standby.
+pub fn out_of_standby(instance_id: &str) -> String {
+    format!("Moving EC2 instance out of Standby: {instance_id}")
+}
+
+/// Description of a detachment.
+pub fn detaching(instance_id: &str) -> String {
+    format!("Detaching EC2 instance: {instance_id}")
+}
+
+/// Description of an attachment.
+pub fn attaching(instance_id: &str) -> String {
+    format!("Attaching an existing EC2 instance: {instance_id}")
+}
+
+/// The group was made with capacity.
+pub fn created(desired: u32) -> String {
+    format!("a user request created an AutoScalingGroup changing the desired capacity from 0 to {desired}")
+}
+
+/// An update changed the bounds and with them the capacity.
+pub fn updated(min: u32, max: u32, from: u32, to: u32) -> String {
+    format!(
+        "a user request update of AutoScalingGroup constraints to min: {min}, max: {max}, desired: {to} changing the \
+         desired capacity from {from} to {to}"
+    )
+}
+
+/// `SetDesiredCapacity`.
+pub fn set_by_user(from: u32, to: u32) -> String {
+    format!(
+        "a user request explicitly set group desired capacity changing the desired capacity from {from} to {to}"
+    )
+}
+
+/// `ExecutePolicy`.
+pub fn policy_by_user(policy: &str, from: u32, to: u32) -> String {
+    format!("a user request executed policy {policy} changing the desired capacity from {from} to {to}")
+}
+
+/// A policy set off by an alarm.
+pub fn policy_by_alarm(alarm: &str, state: &str, policy: &str, from: u32, to: u32) -> String {
+    format!(
+        "a monitor alarm {alarm} in state {state} triggered policy {policy} changing the desired capacity from {from} \
+         to {to}"
+    )
+}
+
+/// Launches towards `desired`.
+pub fn started(from: u32, to: u32) -> String {
+    format!(
+        "an instance was started in response to a difference between desired and actual capacity, increasing the \
+         capacity from {from} to {to}"
+    )
+}
+
+/// A launch in place of an unhealthy instance.
+pub fn started_to_replace() -> String {
+    "an instance was started in response to an unhealthy instance needing to be replaced".to_owned()
+}
+
+/// A launch that evens out the zones.
+pub fn started_to_rebalance(from_zones: &[&str], to_zone: &str) -> String {
+    let mut zones = String::new();
+    for zone in from_zones {
+        let _ = write!(zones, "{}{zone}", if zones.is_empty() { "" } else { ", " });
+    }
+    format!(
+        "an instance was started in zone {to_zone} in response to availability zones {zones} holding more instances \
+         than it"
+    )
+}
+
+/// Terminations towards `desired`.
+pub fn shrunk(from: u32, to: u32) -> String {
+    format!(
+        "an instance was taken out of service in response to a difference between desired and actual capacity, \
+         shrinking the capacity from {from} to {to}"
+    )
+}
+
+/// Which instance a termination chose.
+pub fn selected(instance_id: &str) -> String {
+    format!("instance {instance_id} was selected for termination")
+}
+
+/// A termination because of failed health.
+pub fn unhealthy(cause: UnhealthyCause) -> String {
+    let by = match cause {
+        UnhealthyCause::Ec2NotRunning => "an EC2 health check indicating it has been terminated or stopped",
+        UnhealthyCause::Ec2StatusCheck => "an EC2 instance status checks failure",
+        UnhealthyCause::Elb => "an ELB system health check failure",
+        UnhealthyCause::User => "a user health-check",
+    };
+    format!("an instance was taken out of service in response to {by}")
+}
+
+/// A request that takes an instance out of service.
+pub fn taken_by_user(instance_id: &str, verb: &str, shrinking: Option<(u32, u32)>) -> String {
+    let mut text = format!("instance {instance_id} was {verb} in response to a user request");
+    if let Some((from, to)) = shrinking {
+        let _ = write!(text, ", shrinking the capacity from {from} to {to}");
+    }
+    text
+}
+
+/// A request that brings an instance into the group.
+pub fn brought_by_user(instance_id: &str, verb: &str, from: u32, to: u32) -> String {
+    format!(
+        "instance {instance_id} was {verb} in response to a user request, increasing the capacity from {from} to {to}"
+    )
+}
+
+/// The group goes with all it holds.
+pub fn group_deleted() -> String {
+    "an instance was taken out of service in response to a user request to delete the AutoScalingGroup"
+        .to_owned()
+}
+
+/// `Details` of an activity.
+pub fn details(subnet: &str, zone: &str) -> String {
+    // Subnet ids and zone names need no escaping.
+    format!("{{\"Subnet ID\":\"{subnet}\",\"Availability Zone\":\"{zone}\"}}")
+}
+
+/// ARN of a group.
+pub fn group_arn(region: &str, account: &str, uuid: &str, name: &str) -> String {
+    format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{uuid}:autoScalingGroupName/{name}")
+}
+
+/// ARN of a policy.
+pub fn policy_arn(region: &str, account: &str, uuid: &str, group: &str, name: &str) -> String {
+    format!(
+        "arn:aws:autoscaling:{region}:{account}:scalingPolicy:{uuid}:autoScalingGroupName/{group}:policyName/{name}"
+    )
+}
+
+/// Whether an ARN names a scaling policy.
+pub fn is_policy_arn(arn: &str) -> bool {
+    arn.starts_with("arn:aws:autoscaling:") && arn.contains(":scalingPolicy:")
+}
+
+/// ARN of a launch configuration.
+pub fn launch_configuration_arn(region: &str, account: &str, uuid: &str, name: &str) -> String {
+    format!(
+        "arn:aws:autoscaling:{region}:{account}:launchConfiguration:{uuid}:launchConfigurationName/{name}"
+    )
+}
+
+/// Reasons and causes kept for one change of `desired`: bounds the record when changes follow faster than they are acted on.
+pub const DESIRED_CAUSES_MAX: usize = 4;
+
+/// Notes a change of `desired` on the group.
+pub fn note_desired(group: &mut Group, cause: CauseSentence, reasons: Vec<String>) {
+    group.desired_cause.push(cause);
+    if group.desired_cause.len() > DESIRED_CAUSES_MAX {
+        group.desired_cause.remove(0);
+    }
+    group.desired_reasons = reasons;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoscaling::{Activity, ActivityStatus};
+
+    #[test]
+    fn a_cause_reads_as_on_aws() {
+        let at = Timestamp::parse_rfc3339("2026-11-21T03:28:00Z").unwrap();
+        let activity = Activity {
+            id: String::new(),
+            group: "g".into(),
+            group_arn: String::new(),
+            instance_id: None,
+            description: String::new(),
+            cause: vec![sentence(at, created(1)), sentence(at, started(0, 1))],
+            started_at: at,
+            ended_at: None,
+            status: ActivityStatus::InProgress,
+            status_message: None,
+            progress: 0,
+            details: details("subnet-1", "us-east-1a"),
+            reasons: vec![],
+        };
+        assert_eq!(
+            activity.cause_text(),
+            "At 2026-11-21T03:28:00Z a user request created an AutoScalingGroup changing the desired capacity from 0 \
+             to 1.  At 2026-11-21T03:28:00Z an instance was started in response to a difference between desired and \
+             actual capacity, increasing the capacity from 0 to 1."
+        );
+        assert_eq!(activity.details, r#"{"Subnet ID":"subnet-1","Availability Zone":"us-east-1a"}"#);
+        assert_eq!(
+            launch_failed("No room"),
+            "Launching a new EC2 instance.  Status Reason: No room. Launching EC2 instance failed."
+        );
+    }
+}
