@@ -1,6 +1,7 @@
 //! Floor 2: the AWS services. A folder per service, a file per family of operations; each handler validates, runs one store
 //! transaction and wakes a reconciler. No handler launches anything.
 
+mod autoscaling;
 pub mod context;
 mod elbv2;
 mod error;
@@ -14,6 +15,7 @@ pub use registry::{Handler, Registry};
 /// All operations that Puffer serves.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
+    autoscaling::register(&mut registry);
     elbv2::register(&mut registry);
     sts::register(&mut registry);
     registry

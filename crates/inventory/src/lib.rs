@@ -8,6 +8,7 @@ pub mod addresses;
 pub mod bootstrap;
 #[cfg(test)]
 mod fixtures;
+pub mod groups;
 pub mod images;
 pub mod instances;
 pub mod launch;
@@ -15,6 +16,7 @@ pub mod launch_templates;
 pub mod names;
 pub mod networks;
 pub mod nodes;
+pub mod policies;
 mod schema;
 pub mod security_groups;
 pub mod tags;

@@ -22,6 +22,9 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("puffer-meta")
 /// Commits remembered for [`CommitStats`].
 const STATS_COMMITS: usize = 256;
 
+/// Who listens, by collection.
+type Subscribers = HashMap<&'static str, Vec<Weak<Shared>>>;
+
 /// One transaction (or, without writes, a barrier) on its way to disk.
 pub(crate) struct Pending {
     pub(crate) writes: Vec<Write>,
@@ -41,7 +44,7 @@ pub struct CommitStats {
 
 pub(crate) struct Committer {
     queue: Arc<Queue>,
-    subscribers: Arc<Mutex<HashMap<&'static str, Vec<Weak<Shared>>>>>,
+    subscribers: Arc<Mutex<Subscribers>>,
     stats: Arc<Mutex<CommitStats>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -94,7 +97,7 @@ pub(crate) fn open_database(path: &Path) -> Result<Database, OpenError> {
 impl Committer {
     pub(crate) fn start(database: Database, state: Arc<RwLock<State>>) -> Result<Self, OpenError> {
         let queue = Arc::new(Queue::default());
-        let subscribers = Arc::default();
+        let subscribers: Arc<Mutex<Subscribers>> = Arc::default();
         let stats = Arc::default();
         let worker = Worker {
             database,
@@ -152,7 +155,7 @@ struct Worker {
     database: Database,
     state: Arc<RwLock<State>>,
     queue: Arc<Queue>,
-    subscribers: Arc<Mutex<HashMap<&'static str, Vec<Weak<Shared>>>>>,
+    subscribers: Arc<Mutex<Subscribers>>,
     stats: Arc<Mutex<CommitStats>>,
 }
 

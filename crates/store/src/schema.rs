@@ -7,10 +7,13 @@ use crate::collection::{AnyCollection, Collection};
 use crate::error::OpenError;
 use crate::state::State;
 
+/// Makes an empty collection of one type.
+type MakeCollection = fn() -> Box<dyn AnyCollection>;
+
 /// The collections that a store holds.
 #[derive(Default)]
 pub struct Schema {
-    collections: Vec<(&'static str, fn() -> Box<dyn AnyCollection>)>,
+    collections: Vec<(&'static str, MakeCollection)>,
 }
 
 impl Schema {

@@ -1,0 +1,73 @@
+//! Describe calls for what cannot be made yet: nothing of it exists, so an empty list is the truth. The calls that would
+//! make it have no handler and answer `InvalidAction`.
+
+use std::sync::Arc;
+
+use puffer_inventory::groups;
+use puffer_shapes::autoscaling as shape;
+
+use super::error::required;
+use crate::{ApiError, Ctx, Registry};
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.serve::<shape::DescribeLifecycleHooks, _>(lifecycle_hooks);
+    registry.serve::<shape::DescribeScheduledActions, _>(scheduled_actions);
+    registry.serve::<shape::DescribeNotificationConfigurations, _>(notification_configurations);
+    registry.serve::<shape::DescribeInstanceRefreshes, _>(instance_refreshes);
+    registry.serve::<shape::DescribeWarmPool, _>(warm_pool);
+    registry.serve::<shape::DescribeLoadBalancers, _>(load_balancers);
+}
+
+fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
+    let name = required(name, "autoScalingGroupName")?;
+    Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
+}
+
+async fn lifecycle_hooks(
+    cx: Arc<Ctx>,
+    input: shape::DescribeLifecycleHooksType,
+) -> Result<shape::DescribeLifecycleHooksAnswer, ApiError> {
+    group_exists(&cx, input.auto_scaling_group_name)?;
+    Ok(shape::DescribeLifecycleHooksAnswer { lifecycle_hooks: Some(Vec::new()) })
+}
+
+async fn scheduled_actions(
+    _: Arc<Ctx>,
+    _: shape::DescribeScheduledActionsType,
+) -> Result<shape::ScheduledActionsType, ApiError> {
+    Ok(shape::ScheduledActionsType { scheduled_update_group_actions: Some(Vec::new()), next_token: None })
+}
+
+async fn notification_configurations(
+    _: Arc<Ctx>,
+    _: shape::DescribeNotificationConfigurationsType,
+) -> Result<shape::DescribeNotificationConfigurationsAnswer, ApiError> {
+    Ok(shape::DescribeNotificationConfigurationsAnswer {
+        notification_configurations: Some(Vec::new()),
+        next_token: None,
+    })
+}
+
+async fn instance_refreshes(
+    cx: Arc<Ctx>,
+    input: shape::DescribeInstanceRefreshesType,
+) -> Result<shape::DescribeInstanceRefreshesAnswer, ApiError> {
+    group_exists(&cx, input.auto_scaling_group_name)?;
+    Ok(shape::DescribeInstanceRefreshesAnswer { instance_refreshes: Some(Vec::new()), next_token: None })
+}
+
+async fn warm_pool(
+    cx: Arc<Ctx>,
+    input: shape::DescribeWarmPoolType,
+) -> Result<shape::DescribeWarmPoolAnswer, ApiError> {
+    group_exists(&cx, input.auto_scaling_group_name)?;
+    Ok(shape::DescribeWarmPoolAnswer { instances: Some(Vec::new()), ..Default::default() })
+}
+
+async fn load_balancers(
+    cx: Arc<Ctx>,
+    input: shape::DescribeLoadBalancersRequest,
+) -> Result<shape::DescribeLoadBalancersResponse, ApiError> {
+    group_exists(&cx, input.auto_scaling_group_name)?;
+    Ok(shape::DescribeLoadBalancersResponse { load_balancers: Some(Vec::new()), next_token: None })
+}

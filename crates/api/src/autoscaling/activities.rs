@@ -1,0 +1,70 @@
+use std::sync::Arc;
+
+use puffer_core::autoscaling::{Activity, Group};
+use puffer_shapes::autoscaling as shape;
+use puffer_wire::EpochMillis;
+
+use super::paging::{self, PageSize};
+use crate::{ApiError, Ctx, Registry};
+
+/// This list alone has pages of 100 when the request does not say.
+const PAGE: PageSize = PageSize { default: 100, max: 100 };
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.serve::<shape::DescribeScalingActivities, _>(describe);
+}
+
+/// Those in progress first, then the newest first.
+async fn describe(
+    cx: Arc<Ctx>,
+    input: shape::DescribeScalingActivitiesType,
+) -> Result<shape::ActivitiesType, ApiError> {
+    let size = PAGE.of(input.max_records)?;
+    if input.filters.as_ref().is_some_and(|f| !f.is_empty()) {
+        return Err(super::error::unsupported("Filters of DescribeScalingActivities"));
+    }
+    let with_deleted = input.include_deleted_groups.unwrap_or(false);
+    let ids = input.activity_ids.unwrap_or_default();
+    let found = cx.store.read(|r| {
+        let mut found: Vec<Arc<Activity>> = match (&input.auto_scaling_group_name, ids.is_empty()) {
+            (Some(group), _) => {
+                if r.get::<Group>(group).is_none() && !with_deleted {
+                    return Err(ApiError::validation(format!(
+                        "AutoScalingGroup name not found - AutoScalingGroup '{group}' not found"
+                    )));
+                }
+                r.list_by("group", group)
+            }
+            (None, false) => ids.iter().filter_map(|id| r.get(id)).collect(),
+            (None, true) => r.list(),
+        };
+        found.retain(|a| ids.is_empty() || ids.contains(&a.id));
+        // A group made anew under an old name has its own history.
+        found.retain(|a| with_deleted || r.get::<Group>(&a.group).is_some_and(|g| g.arn == a.group_arn));
+        found.sort_by(|a, b| {
+            let order = |x: &Activity| (x.status.is_final(), std::cmp::Reverse(x.started_at));
+            order(a).cmp(&order(b)).then_with(|| a.id.cmp(&b.id))
+        });
+        Ok(found)
+    })?;
+    let (page, next_token) = paging::page(found, |a| a.id.clone(), input.next_token.as_deref(), size)?;
+    Ok(shape::ActivitiesType { activities: Some(page.iter().map(|a| shape_of(a)).collect()), next_token })
+}
+
+/// An activity as the API shows it.
+pub(super) fn shape_of(a: &Activity) -> shape::Activity {
+    shape::Activity {
+        activity_id: Some(a.id.clone()),
+        auto_scaling_group_name: Some(a.group.clone()),
+        description: Some(a.description.clone()),
+        cause: Some(a.cause_text()),
+        start_time: Some(EpochMillis(a.started_at.as_millis())),
+        end_time: a.ended_at.map(|t| EpochMillis(t.as_millis())),
+        status_code: Some(a.status.name().to_owned()),
+        status_message: a.status_message.clone(),
+        progress: Some(i32::from(a.progress)),
+        details: Some(a.details.clone()),
+        auto_scaling_group_state: None,
+        auto_scaling_group_arn: Some(a.group_arn.clone()),
+    }
+}

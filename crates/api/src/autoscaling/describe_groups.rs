@@ -1,0 +1,165 @@
+use std::sync::Arc;
+
+use puffer_core::autoscaling::{Group, GroupStatus, HealthStatus, InstanceSource, Member};
+use puffer_core::ec2::Instance;
+use puffer_shapes::autoscaling as shape;
+use puffer_store::Reader;
+use puffer_wire::EpochMillis;
+
+use super::filters::group_passes;
+use super::paging::{self, USUAL};
+use crate::{ApiError, Ctx, Registry};
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.serve::<shape::DescribeAutoScalingGroups, _>(describe);
+}
+
+async fn describe(
+    cx: Arc<Ctx>,
+    input: shape::AutoScalingGroupNamesType,
+) -> Result<shape::AutoScalingGroupsType, ApiError> {
+    let size = USUAL.of(input.max_records)?;
+    let filters = input.filters.unwrap_or_default();
+    let with_instances = input.include_instances.unwrap_or(true);
+    let after = paging::after(input.next_token.as_deref())?;
+    cx.store.read(|r| {
+        // One more than the page, to know whether there is a next one.
+        let mut found: Vec<Arc<Group>> = Vec::new();
+        match input.auto_scaling_group_names.filter(|names| !names.is_empty()) {
+            Some(mut names) => {
+                names.sort();
+                names.dedup();
+                let start = after.as_deref();
+                for group in
+                    names.iter().filter(|n| start.is_none_or(|s| n.as_str() > s)).filter_map(|n| r.get(n))
+                {
+                    if found.len() <= size && group_passes(&group, &filters)? {
+                        found.push(group);
+                    }
+                }
+            }
+            None => {
+                for group in r.after::<Group>(after.as_deref().unwrap_or("")) {
+                    if found.len() > size {
+                        break;
+                    }
+                    if group_passes(group, &filters)? {
+                        found.push(Arc::clone(group));
+                    }
+                }
+            }
+        }
+        let next_token = (found.len() > size).then(|| paging::token(&found[size - 1].name));
+        found.truncate(size);
+        Ok(shape::AutoScalingGroupsType {
+            auto_scaling_groups: Some(found.iter().map(|g| group(r, g, with_instances)).collect()),
+            next_token,
+        })
+    })
+}
+
+fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::AutoScalingGroup {
+    let (launch_configuration_name, launch_template) = match &g.source {
+        InstanceSource::LaunchConfiguration(name) => (Some(name.clone()), None),
+        InstanceSource::LaunchTemplate(t) => (
+            None,
+            Some(shape::LaunchTemplateSpecification {
+                launch_template_id: Some(t.id.clone()),
+                launch_template_name: Some(t.name.clone()),
+                version: Some(t.version.clone()),
+            }),
+        ),
+    };
+    let instances = match with_instances {
+        true => r.list_by::<Member>("group", &g.name).iter().map(|m| member(r, m)).collect(),
+        false => Vec::new(),
+    };
+    let termination_policies = match g.termination_policies.is_empty() {
+        true => vec!["Default".to_owned()],
+        false => g.termination_policies.clone(),
+    };
+    shape::AutoScalingGroup {
+        auto_scaling_group_name: Some(g.name.clone()),
+        auto_scaling_group_arn: Some(g.arn.clone()),
+        launch_configuration_name,
+        launch_template,
+        min_size: Some(signed(g.min)),
+        max_size: Some(signed(g.max)),
+        desired_capacity: Some(signed(g.desired)),
+        default_cooldown: Some(signed(g.default_cooldown_s)),
+        availability_zones: Some(g.zones.clone()),
+        load_balancer_names: Some(g.load_balancers.clone()),
+        target_group_arns: Some(g.target_groups.clone()),
+        health_check_type: Some(if g.health_check_elb { "ELB" } else { "EC2" }.to_owned()),
+        health_check_grace_period: Some(signed(g.health_check_grace_s)),
+        instances: Some(instances),
+        created_time: Some(EpochMillis(g.created_at.as_millis())),
+        suspended_processes: Some(
+            g.suspended
+                .iter()
+                .map(|p| shape::SuspendedProcess {
+                    process_name: Some(p.name.clone()),
+                    suspension_reason: Some(p.reason.clone()),
+                })
+                .collect(),
+        ),
+        vpc_zone_identifier: Some(g.subnets.join(",")),
+        enabled_metrics: Some(
+            g.metrics_collection
+                .metrics
+                .iter()
+                .map(|m| shape::EnabledMetric {
+                    metric: Some(m.clone()),
+                    granularity: Some("1Minute".to_owned()),
+                })
+                .collect(),
+        ),
+        status: (g.status == GroupStatus::Deleting).then(|| "Delete in progress".to_owned()),
+        tags: Some(super::tags::of_group(g)),
+        termination_policies: Some(termination_policies),
+        new_instances_protected_from_scale_in: Some(g.new_instances_protected),
+        service_linked_role_arn: g.service_linked_role_arn.clone(),
+        context: g.context.clone(),
+        default_instance_warmup: g.default_instance_warmup_s.map(signed),
+        traffic_sources: Some(super::traffic::sources_of(g)),
+        deletion_protection: Some(g.deletion_protection.name().to_owned()),
+        ..Default::default()
+    }
+}
+
+fn member(r: &Reader<'_>, m: &Member) -> shape::Instance {
+    shape::Instance {
+        instance_id: Some(m.instance_id.clone()),
+        instance_type: Some(m.instance_type.clone()),
+        availability_zone: Some(m.zone.clone()),
+        lifecycle_state: Some(m.state.name().to_owned()),
+        health_status: Some(health(m).to_owned()),
+        launch_configuration_name: m.launch_configuration.clone(),
+        launch_template: template(m),
+        image_id: r.get::<Instance>(&m.instance_id).map(|i| i.image_id.clone()),
+        protected_from_scale_in: Some(m.protected),
+        ..Default::default()
+    }
+}
+
+/// `Healthy` or `Unhealthy`, as groups show it.
+pub(super) fn health(m: &Member) -> &'static str {
+    match m.health {
+        HealthStatus::Healthy => "Healthy",
+        HealthStatus::Unhealthy => "Unhealthy",
+    }
+}
+
+/// The template a member was made from.
+pub(super) fn template(m: &Member) -> Option<shape::LaunchTemplateSpecification> {
+    m.launch_template.as_ref().map(|t| shape::LaunchTemplateSpecification {
+        launch_template_id: Some(t.id.clone()),
+        launch_template_name: Some(t.name.clone()),
+        version: Some(t.version.to_string()),
+    })
+}
+
+/// Stored sizes come from AWS's 32-bit integers, so they fit.
+pub(super) fn signed(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}

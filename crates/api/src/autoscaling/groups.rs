@@ -1,0 +1,402 @@
+//! Making, changing and deleting groups.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, texts};
+use puffer_core::ec2::Subnet;
+use puffer_core::{Timestamp, ids};
+use puffer_inventory::groups;
+use puffer_shapes::autoscaling as shape;
+use puffer_store::Reader;
+
+use super::error::{Refused, natural, required, unsupported};
+use super::static_types::TERMINATION_POLICIES;
+use super::{source, tags, traffic};
+use crate::{ApiError, Ctx, Registry};
+
+/// Subnets or zones of a group; AWS has no more in any region.
+const ZONES_MAX: usize = 100;
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.serve::<shape::CreateAutoScalingGroup, _>(create);
+    registry.serve::<shape::UpdateAutoScalingGroup, _>(update);
+    registry.serve::<shape::DeleteAutoScalingGroup, _>(delete);
+}
+
+async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
+    refuse_unbuilt_of_create(&input)?;
+    let name = required(input.auto_scaling_group_name.clone(), "autoScalingGroupName")?;
+    let now = cx.clock.now();
+    let uuid = ids::uuid(&mut **cx.rng.lock());
+    let arn = texts::group_arn(&cx.region, &cx.account, &uuid, &name);
+    cx.store
+        .transact::<_, Refused>(|tx| {
+            if tx.get::<Group>(&name).is_some() {
+                return Err(ApiError::sender(
+                    "AlreadyExists",
+                    "AutoScalingGroup by this name already exists - A group with the name ".to_owned()
+                        + &name
+                        + " already exists",
+                )
+                .into());
+            }
+            let r = tx.reader();
+            let from = match (&input.launch_configuration_name, &input.launch_template) {
+                (Some(configuration), None) => source::launch_configuration(&r, configuration)?,
+                (None, Some(template)) => source::launch_template(&r, template)?,
+                _ => {
+                    return Err(ApiError::validation(
+                        "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or \
+                         MixedInstancesPolicy parameter.",
+                    )
+                    .into());
+                }
+            };
+            let mut group = Group::new(&name, &uuid, &arn, from, now);
+            group.min = natural(required(input.min_size, "minSize")?, "MinSize")?;
+            group.max = natural(required(input.max_size, "maxSize")?, "MaxSize")?;
+            group.desired = input.desired_capacity.map_or(Ok(group.min), |n| natural(n, "DesiredCapacity"))?;
+            check_sizes(&group)?;
+            place(&r, &mut group, input.vpc_zone_identifier.as_deref(), input.availability_zones.as_deref())?;
+            apply_settings(&mut group, &Settings::of_create(&input))?;
+            for arn in input.target_group_arns.iter().flatten() {
+                traffic::attach(&r, &mut group, arn)?;
+            }
+            traffic::attach_sources(&r, &mut group, input.traffic_sources.as_deref().unwrap_or_default())?;
+            group.new_instances_protected = input.new_instances_protected_from_scale_in.unwrap_or(false);
+            tags::add(&mut group, input.tags.as_deref().unwrap_or_default())?;
+            if group.desired > 0 {
+                let cause = texts::sentence(now, texts::created(group.desired));
+                let reason = format!("the group began with {}", group.desired);
+                texts::note_desired(&mut group, cause, vec![reason]);
+            }
+            tx.put(group);
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Result<(), ApiError> {
+    refuse_unbuilt_of_update(&input)?;
+    let name = required(input.auto_scaling_group_name.clone(), "autoScalingGroupName")?;
+    let now = cx.clock.now();
+    cx.store
+        .transact::<_, Refused>(|tx| {
+            let mut group = Group::clone(&*groups::active(&tx.reader(), &name)?);
+            let r = tx.reader();
+            match (&input.launch_configuration_name, &input.launch_template) {
+                (Some(configuration), None) => group.source = source::launch_configuration(&r, configuration)?,
+                (None, Some(template)) => group.source = source::launch_template(&r, template)?,
+                (None, None) => {}
+                (Some(_), Some(_)) => {
+                    return Err(ApiError::validation(
+                        "Valid requests must contain either LaunchTemplate or LaunchConfigurationName, not both.",
+                    )
+                    .into());
+                }
+            }
+            if input.vpc_zone_identifier.is_some() || input.availability_zones.is_some() {
+                place(&r, &mut group, input.vpc_zone_identifier.as_deref(), input.availability_zones.as_deref())?;
+            }
+            apply_settings(&mut group, &Settings::of_update(&input))?;
+            if let Some(protected) = input.new_instances_protected_from_scale_in {
+                group.new_instances_protected = protected;
+            }
+            resize(&mut group, &input, now)?;
+            group.generation += 1;
+            tx.put(group);
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// New bounds move the capacity into them, unless the request names one itself.
+fn resize(
+    group: &mut Group,
+    input: &shape::UpdateAutoScalingGroupType,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let from = group.desired;
+    if let Some(min) = input.min_size {
+        group.min = natural(min, "MinSize")?;
+    }
+    if let Some(max) = input.max_size {
+        group.max = natural(max, "MaxSize")?;
+    }
+    match input.desired_capacity {
+        Some(desired) => group.desired = natural(desired, "DesiredCapacity")?,
+        None if group.min <= group.max => group.desired = group.desired.clamp(group.min, group.max),
+        None => {}
+    }
+    check_sizes(group)?;
+    if group.desired != from {
+        let text = texts::updated(group.min, group.max, from, group.desired);
+        let reason = format!("bounds {} to {}, capacity {}", group.min, group.max, group.desired);
+        texts::note_desired(group, texts::sentence(now, text), vec![reason]);
+    }
+    Ok(())
+}
+
+async fn delete(cx: Arc<Ctx>, input: shape::DeleteAutoScalingGroupType) -> Result<(), ApiError> {
+    let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
+    let force = input.force_delete.unwrap_or(false);
+    cx.store
+        .transact::<_, Refused>(|tx| {
+            let group = match tx.get::<Group>(&name) {
+                Some(group) if group.status == GroupStatus::Deleting => return Ok(()),
+                _ => groups::active(&tx.reader(), &name)?,
+            };
+            let refused = match group.deletion_protection {
+                DeletionProtection::None => false,
+                DeletionProtection::PreventForceDeletion => force,
+                DeletionProtection::PreventAllDeletion => true,
+            };
+            if refused {
+                return Err(ApiError::sender(
+                    "ResourceInUse",
+                    format!("You cannot delete an AutoScalingGroup whose deletion protection is {}.", group.deletion_protection.name()),
+                )
+                .into());
+            }
+            if !force && !groups::members(&tx.reader(), &name).is_empty() {
+                return Err(ApiError::sender(
+                    "ResourceInUse",
+                    "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance \
+                     request(s) still in the group.",
+                )
+                .into());
+            }
+            groups::change(tx, &name, |g| {
+                g.status = GroupStatus::Deleting;
+                (g.min, g.max, g.desired) = (0, 0, 0);
+            })?;
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+fn check_sizes(group: &Group) -> Result<(), ApiError> {
+    let (min, max, desired) = (group.min, group.max, group.desired);
+    if min > max {
+        return Err(ApiError::validation(format!(
+            "Min bound, {min}, must be less than or equal to max bound, {max}"
+        )));
+    }
+    if desired < min || desired > max {
+        return Err(ApiError::validation(format!(
+            "Desired capacity:{desired} must be between the specified min size:{min} and max size:{max}"
+        )));
+    }
+    Ok(())
+}
+
+/// Zones and subnets. Subnets decide the zones; zones alone mean their default subnets.
+fn place(
+    r: &Reader<'_>,
+    group: &mut Group,
+    subnets: Option<&str>,
+    zones: Option<&[String]>,
+) -> Result<(), ApiError> {
+    let asked: BTreeSet<String> = zones.unwrap_or_default().iter().cloned().collect();
+    let subnets: Vec<String> = subnets
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if subnets.len() > ZONES_MAX || asked.len() > ZONES_MAX {
+        return Err(ApiError::validation(format!("A group spans at most {ZONES_MAX} zones or subnets.")));
+    }
+    if subnets.is_empty() {
+        if asked.is_empty() {
+            return Err(ApiError::validation("At least one Availability Zone or VPC Subnet is required."));
+        }
+        let known: BTreeSet<String> =
+            r.iter::<Subnet>().filter(|s| s.default_for_az).map(|s| s.zone.clone()).collect();
+        if let Some(zone) = asked.iter().find(|z| !known.contains(*z)) {
+            return Err(ApiError::validation(format!("Invalid availability zone: [{zone}]")));
+        }
+        group.zones = asked.into_iter().collect();
+        group.subnets = Vec::new();
+        return Ok(());
+    }
+    let mut found = BTreeSet::new();
+    let mut vpcs = BTreeSet::new();
+    for id in &subnets {
+        let subnet = r
+            .get::<Subnet>(id)
+            .ok_or_else(|| ApiError::validation(format!("The subnet ID '{id}' does not exist")))?;
+        found.insert(subnet.zone.clone());
+        vpcs.insert(subnet.vpc_id.clone());
+    }
+    if vpcs.len() > 1 {
+        return Err(ApiError::validation("The subnets of a group must be in one VPC."));
+    }
+    if !asked.is_empty() && asked != found {
+        return Err(ApiError::validation(
+            "The availability zones of the specified subnets and the Auto Scaling group do not match",
+        ));
+    }
+    group.zones = found.into_iter().collect();
+    group.subnets = subnets;
+    Ok(())
+}
+
+/// What Create and Update set in the same way; `None`: not given, so unchanged.
+struct Settings<'a> {
+    cooldown: Option<i32>,
+    warmup: Option<i32>,
+    health_check_type: Option<&'a str>,
+    grace: Option<i32>,
+    termination_policies: Option<&'a [String]>,
+    role: Option<&'a str>,
+    context: Option<&'a str>,
+    deletion_protection: Option<&'a str>,
+}
+
+impl<'a> Settings<'a> {
+    fn of_create(input: &'a shape::CreateAutoScalingGroupType) -> Settings<'a> {
+        Settings {
+            cooldown: input.default_cooldown,
+            warmup: input.default_instance_warmup,
+            health_check_type: input.health_check_type.as_deref(),
+            grace: input.health_check_grace_period,
+            termination_policies: input.termination_policies.as_deref(),
+            role: input.service_linked_role_arn.as_deref(),
+            context: input.context.as_deref(),
+            deletion_protection: input.deletion_protection.as_deref(),
+        }
+    }
+
+    fn of_update(input: &'a shape::UpdateAutoScalingGroupType) -> Settings<'a> {
+        Settings {
+            cooldown: input.default_cooldown,
+            warmup: input.default_instance_warmup,
+            health_check_type: input.health_check_type.as_deref(),
+            grace: input.health_check_grace_period,
+            termination_policies: input.termination_policies.as_deref(),
+            role: input.service_linked_role_arn.as_deref(),
+            context: input.context.as_deref(),
+            deletion_protection: input.deletion_protection.as_deref(),
+        }
+    }
+}
+
+fn apply_settings(group: &mut Group, s: &Settings<'_>) -> Result<(), ApiError> {
+    if let Some(cooldown) = s.cooldown {
+        group.default_cooldown_s = natural(cooldown, "DefaultCooldown")?;
+    }
+    match s.warmup {
+        None => {}
+        // -1 takes the setting away; 0 is a setting.
+        Some(-1) => group.default_instance_warmup_s = None,
+        Some(warmup) => group.default_instance_warmup_s = Some(natural(warmup, "DefaultInstanceWarmup")?),
+    }
+    if let Some(types) = s.health_check_type {
+        group.health_check_elb = health_check_elb(types)?;
+    }
+    if let Some(grace) = s.grace {
+        group.health_check_grace_s = natural(grace, "HealthCheckGracePeriod")?;
+    }
+    if let Some(policies) = s.termination_policies {
+        group.termination_policies = termination_policies(policies)?;
+    }
+    if let Some(role) = s.role {
+        group.service_linked_role_arn = Some(role.to_owned());
+    }
+    if let Some(context) = s.context {
+        group.context = Some(context.to_owned());
+    }
+    if let Some(protection) = s.deletion_protection {
+        group.deletion_protection = match protection {
+            "none" => DeletionProtection::None,
+            "prevent-force-deletion" => DeletionProtection::PreventForceDeletion,
+            "prevent-all-deletion" => DeletionProtection::PreventAllDeletion,
+            other => return Err(ApiError::validation(format!("Invalid deletion protection: {other}"))),
+        };
+    }
+    Ok(())
+}
+
+fn health_check_elb(types: &str) -> Result<bool, ApiError> {
+    let mut elb = false;
+    for kind in types.split(',').map(str::trim) {
+        match kind {
+            "EC2" => {}
+            "ELB" => elb = true,
+            "EBS" | "VPC_LATTICE" => return Err(unsupported(&format!("Health check type {kind}"))),
+            other => return Err(ApiError::validation(format!("Invalid health check type: {other}"))),
+        }
+    }
+    Ok(elb)
+}
+
+fn termination_policies(policies: &[String]) -> Result<Vec<String>, ApiError> {
+    for (at, policy) in policies.iter().enumerate() {
+        if policy.starts_with("arn:aws:lambda:") {
+            return Err(unsupported("A Lambda function as termination policy"));
+        }
+        if !TERMINATION_POLICIES.contains(&policy.as_str()) {
+            return Err(ApiError::validation(format!("Invalid termination policy: {policy}")));
+        }
+        if policy == "Default" && at + 1 != policies.len() {
+            return Err(ApiError::validation(
+                "The Default termination policy must be the last one in the list.",
+            ));
+        }
+    }
+    Ok(policies.to_vec())
+}
+
+fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
+    let given = [
+        (input.mixed_instances_policy.is_some(), "MixedInstancesPolicy"),
+        (input.instance_id.is_some(), "InstanceId"),
+        (input.availability_zone_ids.as_ref().is_some_and(|z| !z.is_empty()), "AvailabilityZoneIds"),
+        (input.load_balancer_names.as_ref().is_some_and(|l| !l.is_empty()), "LoadBalancerNames"),
+        (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
+        (input.capacity_rebalance == Some(true), "CapacityRebalance"),
+        (
+            input.lifecycle_hook_specification_list.as_ref().is_some_and(|h| !h.is_empty()),
+            "LifecycleHookSpecificationList",
+        ),
+        (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
+        (input.desired_capacity_type.as_deref().is_some_and(|t| t != "units"), "DesiredCapacityType"),
+        (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
+        (input.availability_zone_distribution.is_some(), "AvailabilityZoneDistribution"),
+        (input.availability_zone_impairment_policy.is_some(), "AvailabilityZoneImpairmentPolicy"),
+        (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
+        (input.instance_lifecycle_policy.is_some(), "InstanceLifecyclePolicy"),
+        (input.operator.is_some(), "Operator"),
+    ];
+    refuse(&given)
+}
+
+fn refuse_unbuilt_of_update(input: &shape::UpdateAutoScalingGroupType) -> Result<(), ApiError> {
+    let given = [
+        (input.mixed_instances_policy.is_some(), "MixedInstancesPolicy"),
+        (input.availability_zone_ids.as_ref().is_some_and(|z| !z.is_empty()), "AvailabilityZoneIds"),
+        (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
+        (input.capacity_rebalance == Some(true), "CapacityRebalance"),
+        (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
+        (input.desired_capacity_type.as_deref().is_some_and(|t| t != "units"), "DesiredCapacityType"),
+        (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
+        (input.availability_zone_distribution.is_some(), "AvailabilityZoneDistribution"),
+        (input.availability_zone_impairment_policy.is_some(), "AvailabilityZoneImpairmentPolicy"),
+        (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
+        (input.instance_lifecycle_policy.is_some(), "InstanceLifecyclePolicy"),
+    ];
+    refuse(&given)
+}
+
+fn refuse(given: &[(bool, &str)]) -> Result<(), ApiError> {
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, name)) => Err(unsupported(&format!("The parameter {name}"))),
+        None => Ok(()),
+    }
+}

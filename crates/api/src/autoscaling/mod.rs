@@ -1,0 +1,41 @@
+//! EC2 Auto Scaling, API version 2011-01-01: a file per family of operations.
+//!
+//! Handlers validate, change records in one transaction and return; the reconcilers see the change and act.
+
+mod absent;
+mod activities;
+mod capacity;
+mod describe_groups;
+mod error;
+mod filters;
+mod groups;
+mod instances;
+mod launch_configurations;
+mod metrics_collection;
+mod paging;
+mod policies;
+mod policy_shapes;
+mod processes;
+mod source;
+mod static_types;
+mod tags;
+mod traffic;
+
+use crate::Registry;
+
+/// Registers every operation that is served.
+pub(crate) fn register(registry: &mut Registry) {
+    groups::register(registry);
+    describe_groups::register(registry);
+    capacity::register(registry);
+    instances::register(registry);
+    launch_configurations::register(registry);
+    policies::register(registry);
+    activities::register(registry);
+    traffic::register(registry);
+    processes::register(registry);
+    metrics_collection::register(registry);
+    tags::register(registry);
+    static_types::register(registry);
+    absent::register(registry);
+}
