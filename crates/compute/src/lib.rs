@@ -5,6 +5,7 @@ pub mod container;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod driver;
+pub mod image;
 pub mod process;
 pub mod simulated;
 

@@ -11,8 +11,6 @@ use std::path::Path;
 use super::plan::{Failure, Plan, Step};
 use super::sys;
 
-const FIRST_BOOT_SCRIPT: &str = include_str!("first_boot.sh");
-const FIRST_BOOT_UNIT: &str = include_str!("first_boot.service");
 const FIRST_BOOT_PATH: &str = "/usr/lib/puffer/first-boot";
 const STATE_DIR: &str = "/var/lib/puffer";
 const UNIT_PATH: &str = "/etc/systemd/system/puffer-first-boot.service";
@@ -73,9 +71,13 @@ fn first_boot_runner() -> Result<(), Failure> {
             0o644,
         );
     }
-    put(FIRST_BOOT_PATH, FIRST_BOOT_SCRIPT.as_bytes(), 0o755)?;
-    if Path::new("/etc/systemd/system").is_dir() {
-        put(UNIT_PATH, FIRST_BOOT_UNIT.as_bytes(), 0o644)?;
+    let has_systemd = Path::new("/etc/systemd/system").is_dir();
+    for (path, mode, content) in crate::image::FIRST_BOOT {
+        if has_systemd || path != UNIT_PATH {
+            put(path, content.as_bytes(), mode)?;
+        }
+    }
+    if has_systemd {
         make_parents(UNIT_WANT).step(|| format!("make the directory of {UNIT_WANT}"))?;
         match symlink(UNIT_PATH, UNIT_WANT) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

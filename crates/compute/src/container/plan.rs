@@ -15,10 +15,13 @@ pub const IMAGE_FILE: &str = "puffer-image.json";
 #[serde(default)]
 pub struct ImageMeta {
     /// The command that is process 1; `/sbin/init` if empty.
+    #[serde(alias = "command")]
     pub init: Vec<String>,
     /// Environment of process 1.
+    #[serde(alias = "environment")]
     pub env: BTreeMap<String, String>,
     /// Directory process 1 starts in; `/` if absent.
+    #[serde(alias = "working_directory")]
     pub working_dir: Option<String>,
     /// The user who gets the key pair's public key, besides root.
     pub default_user: Option<String>,

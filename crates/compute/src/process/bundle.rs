@@ -1,7 +1,8 @@
-//! `puffer-image.json`: how an image says what runs without being booted.
+//! `puffer-image.json`: how an image says what runs.
 //!
-//! A *process image* carries this file at the top of a layer. A root file system without it is understood as far
-//! as its enabled service units go (see `unit.rs`).
+//! A *process image* carries this file at the top of a layer; images in the store have it beside the layer, where every driver looks.
+//! A root file system without it is booted by the container driver, and understood by the process driver as
+//! far as its enabled service units go (see `unit.rs`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,13 @@ const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 pub(super) const PORT_DEFAULT: u16 = 80;
 
 /// What kind of directory an image is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum BundleKind {
     /// An application directory that runs with the host's interpreters and libraries.
     Process,
     /// A root file system; its programs are started with its own loader and libraries.
+    #[default]
     Rootfs,
 }
 
@@ -35,15 +37,16 @@ pub enum BundleKind {
 #[serde(deny_unknown_fields)]
 pub struct BundleManifest {
     /// How to treat paths and programs.
-    pub kind: BundleKind,
-    /// Program and arguments. May be empty for a root file system with service units.
     #[serde(default)]
+    pub kind: BundleKind,
+    /// Program and arguments; process 1 of a container. Empty for a root file system with an init.
+    #[serde(default, alias = "init")]
     pub command: Vec<String>,
     /// Directory to start in, within the image; its top if absent.
-    #[serde(default)]
+    #[serde(default, alias = "working_dir")]
     pub working_directory: Option<String>,
     /// Environment of the command.
-    #[serde(default)]
+    #[serde(default, alias = "env")]
     pub environment: BTreeMap<String, String>,
     /// The port that the application serves on a machine of its own; exported as `PORT` after
     /// [`super::port_map`].
@@ -53,14 +56,33 @@ pub struct BundleManifest {
     /// (`/usr` of a root file system, a virtual environment).
     #[serde(default)]
     pub shared: Vec<String>,
+    /// The user who gets the key pair's public key, besides root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_user: Option<String>,
 }
 
 impl BundleManifest {
+    /// Of a root file system that says nothing itself. `/usr` is where its programs are, and services keep their data elsewhere.
+    pub fn rootfs() -> BundleManifest {
+        BundleManifest {
+            kind: BundleKind::Rootfs,
+            command: Vec::new(),
+            working_directory: None,
+            environment: BTreeMap::new(),
+            port: None,
+            shared: vec!["usr".to_owned()],
+            default_user: None,
+        }
+    }
+
     /// The manifest of the topmost layer that has one; a root file system's default when none has.
     pub(super) fn find(image_id: &str, layers: &[PathBuf]) -> Result<BundleManifest, DriverError> {
         let bad = |reason: String| DriverError::BadImage { image_id: image_id.to_owned(), reason };
-        for layer in layers.iter().rev() {
-            let path = layer.join(BUNDLE_MANIFEST);
+        let places = layers.iter().rev().flat_map(|layer| {
+            let beside = layer.parent().map(|dir| dir.join(BUNDLE_MANIFEST));
+            [Some(layer.join(BUNDLE_MANIFEST)), beside]
+        });
+        for path in places.flatten() {
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             if !meta.is_file() || meta.len() > MANIFEST_BYTES_MAX {
                 return Err(bad(format!(
@@ -71,14 +93,7 @@ impl BundleManifest {
                 std::fs::read(&path).map_err(|e| bad(format!("cannot read {BUNDLE_MANIFEST}: {e}")))?;
             return serde_json::from_slice(&text).map_err(|e| bad(format!("{BUNDLE_MANIFEST}: {e}")));
         }
-        Ok(BundleManifest {
-            kind: BundleKind::Rootfs,
-            command: Vec::new(),
-            working_directory: None,
-            environment: BTreeMap::new(),
-            port: None,
-            shared: vec!["usr".to_owned()],
-        })
+        Ok(BundleManifest::rootfs())
     }
 
     /// The shared paths in a form that can be compared: relative, without `.` and `..`.

@@ -65,6 +65,11 @@ pub(super) fn capture(root: &Path, linked: &[PathBuf], target: &Path) -> io::Res
     Ok(())
 }
 
+/// Copies the tree `source` into the existing directory `target`.
+pub(crate) fn copy_tree(source: &Path, target: &Path) -> io::Result<()> {
+    copy_over(source, target, Path::new(""), &[], Files::Copied, &mut 0)
+}
+
 fn is_real_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }

@@ -34,6 +34,7 @@ use puffer_core::Timestamp;
 use tokio::sync::Notify;
 
 pub use bundle::{BUNDLE_MANIFEST, BundleKind, BundleManifest};
+pub(crate) use layers::copy_tree;
 pub use ports::{LOW_PORT_OFFSET, port_map};
 
 use crate::{Driver, DriverError, DriverInstance, DriverState, LaunchSpec, Usage};
@@ -349,6 +350,12 @@ impl Driver for ProcessDriver {
         blocking(move || {
             std::fs::create_dir_all(&target).map_err(io_error)?;
             layers::capture(&directory.root(), &instance.linked, &target).map_err(io_error)?;
+            let how = target.join(BUNDLE_MANIFEST);
+            if !how.exists() && !instance.manifest.command.is_empty() {
+                let text = serde_json::to_vec_pretty(&instance.manifest)
+                    .map_err(|error| DriverError::Permanent(error.to_string()))?;
+                std::fs::write(how, text).map_err(io_error)?;
+            }
             // The tree is complete by itself: an image made here does not depend on the one it came from.
             Ok(vec![target])
         })
