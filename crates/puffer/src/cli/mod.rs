@@ -4,6 +4,7 @@ mod balancer;
 mod doctor;
 mod env;
 mod explain;
+mod image;
 mod serve;
 mod status;
 
@@ -32,6 +33,8 @@ enum Command {
     Explain(explain::Args),
     /// Run the data plane of the load balancers (the server starts it by itself)
     Balancer(balancer::Args),
+    /// Build, import and list images
+    Image(image::Args),
     /// Say what this machine allows, and what to install or change
     Doctor(doctor::Args),
 }
@@ -44,6 +47,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Balancer(args) => balancer::run(args),
+        Command::Image(args) => image::run(args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match result {
