@@ -1,0 +1,108 @@
+use puffer_balancer::{HostCounts, ScopeCounters};
+use puffer_core::alarm::MetricId;
+
+use super::*;
+use crate::elb_fixtures::{LB, NOW, TG};
+
+fn scope(group: bool) -> Scope {
+    Scope { load_balancer: LB.into(), target_group: group.then(|| TG.into()), zone: None }
+}
+
+fn report(epoch: u64, requests: u64) -> Report {
+    let counted = |group| ScopeCounters {
+        scope: scope(group),
+        counters: Counters {
+            request_count: requests,
+            http_code_target_2xx: requests,
+            active_connection_count: 3,
+            ..Counters::default()
+        },
+        response_time: Histogram {
+            count: requests,
+            sum_us: 100 * requests,
+            buckets: vec![(puffer_balancer::bucket_of(100), requests)],
+        },
+    };
+    Report {
+        epoch,
+        generation: 1,
+        change: 1,
+        at: NOW,
+        targets: Vec::new(),
+        counters: vec![counted(false), counted(true)],
+        hosts: vec![HostCounts { scope: scope(true), healthy: 4, unhealthy: 1 }],
+    }
+}
+
+fn of<'d>(due: &'d [Due], name: &str, n_dimensions: usize) -> Option<&'d Due> {
+    due.iter().find(|d| d.what.metric.name == name && d.what.metric.dimensions.len() == n_dimensions)
+}
+
+fn value(due: &[Due], name: &str, n_dimensions: usize) -> Option<f64> {
+    of(due, name, n_dimensions).map(|d| match &d.what.value {
+        Value::One(v) => *v,
+        Value::Many(_, counts) => counts.iter().sum(),
+    })
+}
+
+#[test]
+fn differences_are_published_when_the_minute_is_over() {
+    let minute = NOW.floor_to(60);
+    let at = |s: u64| minute + Duration::from_secs(s);
+    let mut book = Book::default();
+    let periods = Periods::default();
+    let first = book.take(&report(1, 1000), &periods, at(10), at(10));
+    assert!(first.is_empty());
+    assert!(book.take(&report(1, 1010), &periods, at(10), at(59)).is_empty(), "half a minute is nobody's");
+    let due = book.take(&report(1, 1040), &periods, at(59), at(60));
+    assert_eq!(value(&due, "RequestCount", 1), Some(40.0), "what was before the first look does not count");
+    assert_eq!(value(&due, "RequestCount", 2), Some(40.0));
+    assert_eq!(value(&due, "RequestCountPerTarget", 1), Some(10.0));
+    assert_eq!(value(&due, "RequestCountPerTarget", 2), Some(10.0));
+    assert_eq!(value(&due, "HealthyHostCount", 2), Some(4.0));
+    assert_eq!(value(&due, "UnHealthyHostCount", 2), Some(1.0));
+    assert_eq!(value(&due, "TargetResponseTime", 2), Some(40.0));
+    assert_eq!(value(&due, "ActiveConnectionCount", 1), Some(3.0));
+    assert_eq!(value(&due, "ActiveConnectionCount", 2), None, "connections are the balancer's");
+    assert_eq!(value(&due, "HTTPCode_ELB_5XX_Count", 1), None, "a count of 0 is not published");
+    assert!(due.iter().all(|d| d.at == minute && d.period_s == 60));
+    let name = MetricId::new(
+        "AWS/ApplicationELB",
+        "RequestCountPerTarget",
+        &[("LoadBalancer", "app/web/0123456789abcdef"), ("TargetGroup", "targetgroup/tg/0123456789abcdef")],
+    );
+    assert_eq!(of(&due, "RequestCountPerTarget", 2).unwrap().what.metric, name);
+    // No traffic is a fact that alarms need.
+    let due = book.take(&report(1, 1040), &periods, at(60), at(120));
+    assert_eq!(value(&due, "RequestCount", 1), Some(0.0));
+    // A new process counts from 0.
+    let due = book.take(&report(2, 7), &periods, at(120), at(180));
+    assert_eq!(value(&due, "RequestCount", 1), Some(7.0));
+}
+
+#[test]
+fn tags_make_seconds() {
+    let periods = Periods(HashMap::from([(TG.to_owned(), 1)]));
+    let mut book = Book::default();
+    book.take(&report(1, 0), &periods, NOW, NOW);
+    let due = book.take(&report(1, 5), &periods, NOW, NOW + Duration::from_secs(1));
+    assert_eq!(value(&due, "RequestCount", 2), Some(5.0));
+    assert_eq!(value(&due, "RequestCount", 1), None, "the balancer has no tag");
+    assert!(due.iter().all(|d| d.at == NOW && d.period_s == 1));
+}
+
+#[test]
+fn periods_end_once() {
+    let s = Timestamp::from_secs;
+    let table = [
+        (s(59), s(60), 60, Some(s(0))),
+        (s(60), s(61), 60, None),
+        (s(60), s(119), 60, None),
+        (s(10), s(200), 60, Some(s(120))),
+        (s(7), s(8), 1, Some(s(7))),
+        (s(8), s(8), 1, None),
+    ];
+    for (before, now, period, want) in table {
+        assert_eq!(ended(before, now, period), want, "{before} {now} {period}");
+    }
+}
