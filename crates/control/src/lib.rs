@@ -1,25 +1,25 @@
 //! Floor 2: reconcilers. Each reads the store and the metrics, asks `core` what to do, and acts through floor 1.
 
 mod alarm_action;
-mod image_source;
-pub mod instance_converge;
-mod placement;
 mod balancer_metrics;
 mod balancer_sync;
 mod data_plane;
 #[cfg(test)]
 mod elb_fixtures;
+mod image_source;
+pub mod instance_converge;
+mod placement;
 mod port_policy;
 mod reconciler;
 mod target_sync;
 mod wake;
 
 pub use alarm_action::{ActionOutcome, AlarmAction, FiredAlarm};
-pub use image_source::{ImageSource, ImageSourceError, NoFiles};
-pub use placement::{LoopbackPlacement, Place, Placement, PlacementError};
 pub use balancer_metrics::{BalancerMetrics, BalancerMetricsStatus};
 pub use balancer_sync::{BalancerSync, BalancerSyncStatus, snapshot};
 pub use data_plane::{BalancerLink, DataPlane};
+pub use image_source::{ImageSource, ImageSourceError, NoFiles};
+pub use placement::{LoopbackPlacement, Place, Placement, PlacementError};
 pub use port_policy::PortPolicy;
 pub use reconciler::{Reconciler, RunningReconciler, spawn};
 pub use target_sync::{TargetSync, TargetSyncStatus};
