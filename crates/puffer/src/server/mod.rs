@@ -1,13 +1,20 @@
-//! `puffer serve`: opens the store, starts the reconcilers and answers the AWS APIs.
+//! `puffer serve`: opens the store, answers the AWS APIs and runs the reconcilers.
+//!
+//! The door opens first: the store is all that requests need. Compute, network and data plane come up behind it, and what was
+//! asked for meanwhile is done then.
 
 pub(crate) mod admin;
+pub(crate) mod compute;
+mod reconcilers;
 pub(crate) mod report;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use puffer_api::Ctx;
 use puffer_core::Clock;
+use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
 use puffer_store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,13 +26,21 @@ use crate::data_dir::{DataDir, ServerInfo};
 use crate::door::{self, Desk};
 use admin::{Answer, Question};
 
+/// How long tasks that are still running may take at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Serves until SIGTERM, SIGINT or `puffer teardown`.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
     let log = tracing_subscriber::EnvFilter::try_from_env("PUFFER_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(log)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(args));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
 }
 
@@ -35,6 +50,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let keys = data.credentials()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&data.store(), &puffer_inventory::schema())?;
+    let kind = compute::choose(args.compute, &data).await?;
+    bootstrap(&store, &args, kind, &*clock).await?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let endpoint = listener.local_addr()?;
@@ -44,6 +61,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let (stop, stopped) = watch::channel(false);
     let stop = Arc::new(stop);
+    tokio::spawn(stop_on_signal(Arc::clone(&stop)));
+    let rooms = reconcilers::start(kind, &args, &data, &store, &clock, &stopped).await?;
+
     let cx = Arc::new(Ctx {
         account: args.account.clone(),
         region: args.region.clone(),
@@ -57,46 +77,68 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let verified = (!args.no_auth).then(|| (keys.access_key_id.clone(), keys.secret_access_key.clone()));
     let desk = Arc::new(Desk::new(dispatch, Arc::clone(&clock), verified));
 
-    let questions = {
-        let (store, stop) = (store.clone(), Arc::clone(&stop));
-        Arc::new(move |question: Question| match question {
-            Question::Status => Answer::Status(Box::new(report::status(&store, &|_, _| None, &|port| port))),
-            Question::Explain { what } => match report::activities(&store, &what) {
-                Some(activities) => Answer::Activities(activities),
-                None => Answer::Error(format!("there is no activity and no group named {what}")),
-            },
-            Question::Stop => {
-                stop.send_replace(true);
-                Answer::Stopping
-            }
-        })
-    };
     let admin_socket = data.admin_socket();
+    let questions = answers(store.clone(), Arc::clone(&stop));
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(&admin_socket, questions).await {
             tracing::error!(%error, "the administration socket failed");
         }
     });
-
     data.write_server_info(&ServerInfo {
         pid: std::process::id(),
         endpoint,
         dns: None,
         region: args.region.clone(),
         account: args.account.clone(),
-        compute: format!("{:?}", args.compute).to_lowercase(),
+        compute: kind.name().to_owned(),
         authentication: !args.no_auth,
     })?;
-    tracing::info!(%endpoint, data_dir = %data.path().display(), "serving");
-    tokio::spawn(stop_on_signal(Arc::clone(&stop)));
+    tracing::info!(%endpoint, compute = kind.name(), data_dir = %data.path().display(), "serving");
+
     let mut until = stopped.clone();
     door::serve(listener, desk, async move {
         let _ = until.wait_for(|stop| *stop).await;
     })
     .await;
     admin.abort();
+    rooms.stop().await;
     tracing::info!("stopped; instances and load balancers go on");
     Ok(())
+}
+
+async fn bootstrap(
+    store: &Store,
+    args: &ServeArgs,
+    kind: compute::Kind,
+    clock: &dyn Clock,
+) -> anyhow::Result<()> {
+    let (vpc_cidr, subnet_prefix, address_space) = kind.network(args.vpc_cidr.as_deref())?;
+    let wanted = Bootstrap {
+        account: args.account.clone(),
+        region: args.region.clone(),
+        vpc_cidr,
+        subnet_prefix,
+        address_space,
+        any_image: args.any_image,
+    };
+    let now = clock.now();
+    let mut rng = rand::rng();
+    store.transact::<_, BootstrapError>(|tx| bootstrap_account(tx, &wanted, now, &mut rng)).await?;
+    Ok(())
+}
+
+fn answers(store: Store, stop: Arc<watch::Sender<bool>>) -> Arc<dyn Fn(Question) -> Answer + Send + Sync> {
+    Arc::new(move |question| match question {
+        Question::Status => Answer::Status(Box::new(report::status(&store, &|_, _| None, &|port| port))),
+        Question::Explain { what } => match report::activities(&store, &what) {
+            Some(activities) => Answer::Activities(activities),
+            None => Answer::Error(format!("there is no activity and no group named {what}")),
+        },
+        Question::Stop => {
+            stop.send_replace(true);
+            Answer::Stopping
+        }
+    })
 }
 
 async fn stop_on_signal(stop: Arc<watch::Sender<bool>>) {

@@ -1,0 +1,152 @@
+//! What runs the instances: chosen at the start from what was asked and what the machine allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use puffer_compute::container::{self, ContainerDriver};
+use puffer_compute::process::ProcessDriver;
+use puffer_compute::simulated::{SimulatedDriver, SimulatedSettings};
+use puffer_compute::{Driver, DriverState, ImageRef, LaunchSpec};
+use puffer_core::Clock;
+use puffer_core::ec2::{Cidr, Instance, InstanceState, instance_types};
+use puffer_inventory::bootstrap::DEFAULT_SUBNET_PREFIX;
+use puffer_store::Store;
+
+use crate::cli::{Compute, ServeArgs};
+use crate::data_dir::DataDir;
+
+/// Subnets of simulated instances are larger than AWS's: tens of thousands of instances fit.
+const SIMULATED_SUBNET_PREFIX: u8 = 18;
+/// Blocks tried for the default VPC, AWS's own first.
+const VPC_BLOCK: &str = "172.31.0.0/16";
+/// Instances as processes share the host's loopback network.
+const LOOPBACK_BLOCK: &str = "127.31.0.0/16";
+const LOOPBACK_SPACE: &str = "127.0.0.0/8";
+
+/// What runs the instances here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Container,
+    Process,
+    Simulated,
+}
+
+impl Kind {
+    /// As `--compute` names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Container => "container",
+            Kind::Process => "process",
+            Kind::Simulated => "simulated",
+        }
+    }
+
+    /// Block of the default VPC, prefix of its subnets, and where every block must lie.
+    pub(crate) fn network(self, asked: Option<&str>) -> anyhow::Result<(Cidr, u8, Cidr)> {
+        let parse =
+            |text: &str| text.parse::<Cidr>().map_err(|e| anyhow::anyhow!("{text} is no CIDR block: {e}"));
+        let (block, prefix, space) = match self {
+            Kind::Container => (VPC_BLOCK, DEFAULT_SUBNET_PREFIX, Cidr::ANY),
+            Kind::Process => (LOOPBACK_BLOCK, DEFAULT_SUBNET_PREFIX, parse(LOOPBACK_SPACE)?),
+            Kind::Simulated => (VPC_BLOCK, SIMULATED_SUBNET_PREFIX, Cidr::ANY),
+        };
+        let block = parse(asked.unwrap_or(block)).context("--vpc-cidr")?;
+        if !space.contains_block(block) {
+            bail!(
+                "--vpc-cidr {block}: instances as processes have loopback addresses, so it must lie in {space}"
+            );
+        }
+        Ok((block, prefix, space))
+    }
+}
+
+/// Decides between containers and processes by trying.
+pub(crate) async fn choose(asked: Compute, data: &DataDir) -> anyhow::Result<Kind> {
+    match asked {
+        Compute::Simulated => return Ok(Kind::Simulated),
+        Compute::Process => return Ok(Kind::Process),
+        Compute::Auto | Compute::Container => {}
+    }
+    let probe = container::probe(&container_options(data)?).await;
+    if probe.usable {
+        return Ok(Kind::Container);
+    }
+    let reasons: Vec<String> = probe
+        .findings
+        .iter()
+        .filter(|f| f.level == container::Level::Failure)
+        .map(|f| format!("{}: {}", f.name, f.detail))
+        .collect();
+    if asked == Compute::Container {
+        bail!("containers cannot be used on this machine: {}. Try: puffer doctor", reasons.join("; "));
+    }
+    tracing::warn!(
+        reasons = reasons.join("; "),
+        "instances are plain processes on loopback addresses, NOT isolated from each other or from you"
+    );
+    Ok(Kind::Process)
+}
+
+/// The driver of this kind.
+pub(crate) fn driver(
+    kind: Kind,
+    args: &ServeArgs,
+    data: &DataDir,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Driver>> {
+    Ok(match kind {
+        Kind::Container => {
+            container::raise_host_limits(&data.path().join("host-limits.json"))
+                .unwrap_or_else(|error| tracing::warn!(%error, "cannot raise the machine's inotify limit"));
+            Arc::new(ContainerDriver::new(container_options(data)?).context("the container driver")?)
+        }
+        Kind::Process => Arc::new(ProcessDriver::open(data.path()).context("the process driver")?),
+        Kind::Simulated => {
+            let settings = SimulatedSettings {
+                boot: Duration::from_millis(args.boot_time),
+                ..SimulatedSettings::default()
+            };
+            Arc::new(SimulatedDriver::restore(settings, Arc::clone(clock), survivors(store)))
+        }
+    })
+}
+
+fn container_options(data: &DataDir) -> anyhow::Result<container::Options> {
+    Ok(container::Options::new(data.path(), std::env::current_exe()?))
+}
+
+/// Instances outlive the control plane. Simulated ones live in its memory, so a new one begins with those that the records say were
+/// there.
+fn survivors(store: &Store) -> Vec<(LaunchSpec, DriverState)> {
+    store.read(|r| {
+        r.iter::<Instance>()
+            .filter_map(|i| {
+                let state = match i.state {
+                    InstanceState::Running | InstanceState::Stopping | InstanceState::ShuttingDown => {
+                        DriverState::Running
+                    }
+                    InstanceState::Stopped => DriverState::Stopped,
+                    InstanceState::Pending | InstanceState::Terminated => return None,
+                };
+                Some((spec_of(i), state))
+            })
+            .collect()
+    })
+}
+
+fn spec_of(instance: &Instance) -> LaunchSpec {
+    let kind = instance_types::find(&instance.instance_type);
+    LaunchSpec {
+        instance_id: instance.id.clone(),
+        image: ImageRef { image_id: instance.image_id.clone(), layers: Vec::new() },
+        cpu_millis: kind.map_or(1000, |k| k.n_vcpus * 1000),
+        memory_bytes: kind.map_or(1 << 30, |k| u64::from(k.memory_mib) << 20),
+        hostname: String::new(),
+        network: None,
+        ssh_public_keys: Vec::new(),
+        user_data: None,
+        environment: std::collections::BTreeMap::new(),
+    }
+}
