@@ -1,10 +1,19 @@
 //! CloudWatch alarms: what is watched and what it says.
 
+mod evaluate;
+mod history;
+pub mod math;
+mod reason;
 mod statistic;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 use serde::{Deserialize, Serialize};
 
+pub use evaluate::{Datapoint, EXTRA_PERIODS, Evaluation, evaluate};
+pub use history::{HISTORY_S, HistoryItem, HistoryKind};
+pub use reason::{double, json_time, reason};
 pub use statistic::{Range, Statistic};
 pub use unit::Unit;
 
