@@ -1,24 +1,30 @@
 //! Floor 2: reconcilers. Each reads the store and the metrics, asks `core` what to do, and acts through floor 1.
 
 mod alarm_action;
+mod alarm_evaluate;
 mod balancer_metrics;
 mod balancer_sync;
 mod data_plane;
-#[cfg(test)]
 mod elb_fixtures;
 mod image_source;
 pub mod instance_converge;
+mod metric_collect;
+mod metric_flush;
 mod placement;
 mod port_policy;
 mod reconciler;
 mod target_sync;
+mod tick;
 mod wake;
 
 pub use alarm_action::{ActionOutcome, AlarmAction, FiredAlarm};
+pub use alarm_evaluate::{AlarmEvaluate, AlarmStatus};
 pub use balancer_metrics::{BalancerMetrics, BalancerMetricsStatus};
 pub use balancer_sync::{BalancerSync, BalancerSyncStatus, snapshot};
 pub use data_plane::{BalancerLink, DataPlane};
 pub use image_source::{ImageSource, ImageSourceError, NoFiles};
+pub use metric_collect::{CollectStatus, MetricCollect};
+pub use metric_flush::MetricFlush;
 pub use placement::{LoopbackPlacement, Place, Placement, PlacementError};
 pub use port_policy::PortPolicy;
 pub use reconciler::{Reconciler, RunningReconciler, spawn};

@@ -5,6 +5,7 @@
 //! world. So one request, or one step of a reconciler, is one durable transaction.
 
 pub mod addresses;
+pub mod alarms;
 pub mod bootstrap;
 #[cfg(test)]
 mod fixtures;

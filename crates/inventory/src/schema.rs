@@ -21,6 +21,7 @@ pub fn schema() -> Schema {
         .with::<autoscaling::Activity>()
         .with::<autoscaling::ScalingPolicy>()
         .with::<alarm::Alarm>()
+        .with::<alarm::HistoryItem>()
         .with::<elb::LoadBalancer>()
         .with::<elb::Listener>()
         .with::<elb::Rule>()

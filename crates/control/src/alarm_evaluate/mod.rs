@@ -1,0 +1,281 @@
+//! Evaluates alarms and sets off their actions.
+//!
+//! Each alarm is evaluated once per minute (each ten seconds for periods of 10 to 30 s, each period below that). Which are due
+//! comes from a queue, so an activation touches only those; their metrics are resolved once. A record is written only when an
+//! alarm's state changes, all changes of an activation in one transaction, and actions run after that is durable.
+//!
+//! Scaling actions are repeated while the state lasts (once a minute, each evaluation for periods below a minute): so a lost
+//! action costs at most a minute, and no trace of which action has run needs to be kept on disk.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+mod watched;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use puffer_core::alarm::{Alarm, AlarmState, Evaluation, HistoryKind, reason};
+use puffer_core::{Clock, Timestamp};
+use puffer_inventory::alarms::{self, StateChange};
+use puffer_metrics::Metrics;
+use puffer_store::{Dirty, Store, StoreError, Subscription};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::alarm_action::{ActionOutcome, AlarmAction, FiredAlarm};
+use crate::{Reconciler, tick};
+use queue::Queue;
+
+/// After the whole second: the datapoints of the period that just ended are in by then.
+const OFFSET_MS: i64 = 300;
+/// Alarms evaluated before other tasks get the thread.
+const YIELD_AFTER: usize = 500;
+/// Longest that one round of actions may take.
+const ACTION_LIMIT: Duration = Duration::from_secs(30);
+/// Seconds between two looks at the history's age and size.
+const PRUNE_PERIOD_S: i64 = 60;
+/// Seconds between two runs of the same action while the state lasts.
+const REPEAT_S: i64 = 60;
+
+/// The reconciler.
+pub struct AlarmEvaluate {
+    store: Store,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    actions: Vec<Arc<dyn AlarmAction>>,
+    changed: Subscription,
+    queue: Mutex<Queue>,
+}
+
+/// What an activation did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AlarmStatus {
+    /// Alarms known.
+    pub n_alarms: usize,
+    /// Alarms evaluated.
+    pub n_evaluated: usize,
+    /// Of them, changed their state.
+    pub n_transitions: usize,
+    /// Actions run.
+    pub n_actions: usize,
+}
+
+/// An alarm whose data call for another state.
+struct Transition {
+    alarm: Arc<Alarm>,
+    change: StateChange,
+}
+
+impl AlarmEvaluate {
+    /// `actions` take what fires, each the ARNs that it knows.
+    pub fn new(
+        store: Store,
+        metrics: Metrics,
+        clock: Arc<dyn Clock>,
+        actions: Vec<Arc<dyn AlarmAction>>,
+    ) -> Self {
+        let changed = store.subscribe::<Alarm>();
+        AlarmEvaluate { store, metrics, clock, actions, changed, queue: Mutex::new(Queue::default()) }
+    }
+
+    /// Takes over what changed in the store.
+    fn sync(&self, queue: &mut Queue, now: Timestamp) {
+        match self.changed.take() {
+            None => {}
+            Some(Dirty::All) => {
+                let alarms = self.store.list::<Alarm>();
+                queue.retain(|name| alarms.binary_search_by(|a| a.name.as_str().cmp(name)).is_ok());
+                for alarm in alarms {
+                    queue.put(alarm, &self.metrics, now);
+                }
+            }
+            Some(Dirty::Keys(keys)) => {
+                for key in keys {
+                    match self.store.get::<Alarm>(&key) {
+                        Some(alarm) => queue.put(alarm, &self.metrics, now),
+                        None => queue.remove(&key),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes transitions durable; gives those that still held (an alarm may have been changed or deleted meanwhile).
+    async fn write(&self, transitions: &[Transition]) -> Vec<Option<Arc<Alarm>>> {
+        if transitions.is_empty() {
+            return Vec::new();
+        }
+        let written = self
+            .store
+            .transact::<_, StoreError>(|tx| {
+                let written = transitions.iter().map(|t| {
+                    let current = tx.get::<Alarm>(&t.alarm.name)?;
+                    let same = current.configured_at == t.alarm.configured_at
+                        && current.state == t.alarm.state
+                        && current.state_updated_at == t.alarm.state_updated_at;
+                    if same { alarms::set_state(tx, &t.alarm.name, t.change.clone()) } else { None }
+                });
+                Ok(written.collect())
+            })
+            .await;
+        written.unwrap_or_else(|error| {
+            tracing::error!(%error, "changes of alarm states could not be stored; they are evaluated again");
+            vec![None; transitions.len()]
+        })
+    }
+
+    /// Runs what fired, each action's share at once, and puts the outcomes in the history.
+    async fn run(&self, fired: Vec<(FiredAlarm, bool)>) -> usize {
+        let mut n_actions = 0;
+        let mut told: Vec<(String, Timestamp, bool, ActionOutcome, String)> = Vec::new();
+        for action in &self.actions {
+            let share: Vec<&(FiredAlarm, bool)> =
+                fired.iter().filter(|(f, _)| action.takes(&f.action)).collect();
+            if share.is_empty() {
+                continue;
+            }
+            n_actions += share.len();
+            let run = action.run(share.iter().map(|(f, _)| f.clone()).collect());
+            let outcomes = match tokio::time::timeout(ACTION_LIMIT, run).await {
+                Ok(outcomes) => outcomes,
+                Err(_) => {
+                    tracing::error!(n = share.len(), "alarm actions took too long; they are repeated in a minute");
+                    continue;
+                }
+            };
+            for ((f, is_transition), outcome) in share.into_iter().zip(outcomes) {
+                told.push((f.alarm.clone(), f.at, *is_transition, outcome, f.action.clone()));
+            }
+        }
+        // Repetitions that succeed are no news.
+        told.retain(|(_, _, is_transition, outcome, _)| *is_transition || !outcome.succeeded);
+        if !told.is_empty() {
+            let result = self
+                .store
+                .transact::<_, StoreError>(|tx| {
+                    for (alarm, at, _, outcome, action) in &told {
+                        let result = if outcome.succeeded { "Succeeded" } else { "Failed" };
+                        let data = json!({ "actionState": result, "notificationResource": action,
+                            "publishedMessage": null, "error": (!outcome.succeeded).then_some(&outcome.summary) });
+                        let summary = if outcome.succeeded {
+                            format!("Successfully executed action {action}")
+                        } else {
+                            format!("Failed to execute action {action}. {}", outcome.summary)
+                        };
+                        alarms::record(tx, alarm, *at, HistoryKind::Action, summary, data.to_string());
+                    }
+                    Ok(())
+                })
+                .await;
+            if let Err(error) = result {
+                tracing::warn!(%error, "the history of alarm actions could not be stored");
+            }
+        }
+        n_actions
+    }
+
+    async fn prune(&self, queue: &mut Queue, now: Timestamp) {
+        if now.as_secs() < queue.prune_at_s {
+            return;
+        }
+        let old = self.store.read(|r| alarms::history_to_prune(r, now));
+        // More than one transaction's worth: go on at the next activation.
+        queue.prune_at_s = now.as_secs() + if old.len() > 100 { 1 } else { PRUNE_PERIOD_S };
+        if old.is_empty() {
+            return;
+        }
+        let result = self
+            .store
+            .transact::<_, StoreError>(|tx| {
+                for key in &old {
+                    tx.delete::<puffer_core::alarm::HistoryItem>(key);
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = result {
+            tracing::warn!(%error, "old alarm history could not be removed");
+        }
+    }
+}
+
+impl Reconciler for AlarmEvaluate {
+    type Status = AlarmStatus;
+
+    fn name(&self) -> &'static str {
+        "alarm_evaluate"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    async fn wake(&self) {
+        tick::next_second(&*self.clock, OFFSET_MS).await;
+    }
+
+    async fn activate(&self) -> AlarmStatus {
+        let mut queue = self.queue.lock().await;
+        let now = self.clock.now();
+        self.sync(&mut queue, now);
+        let mut status = AlarmStatus { n_alarms: queue.len(), ..AlarmStatus::default() };
+
+        let due = queue.take_due(now);
+        let mut results: Vec<(Arc<str>, Evaluation)> = Vec::new();
+        let mut transitions = Vec::new();
+        for name in due {
+            let Some(watched) = queue.get_mut(&name) else { continue };
+            status.n_evaluated += 1;
+            if status.n_evaluated % YIELD_AFTER == 0 {
+                tokio::task::yield_now().await;
+            }
+            let evaluation = watched.evaluate(now);
+            let alarm = &watched.alarm;
+            if let Some(state) = evaluation.state.filter(|s| *s != alarm.state) {
+                let (text, data) = reason(alarm, state, &evaluation, now);
+                let change = StateChange { state, reason: text, reason_data: Some(data), at: now };
+                transitions.push(Transition { alarm: Arc::clone(alarm), change });
+            }
+            if watched.wants_result() || transitions.last().is_some_and(|t| t.alarm.name == *name) {
+                results.push((name, evaluation));
+            }
+        }
+
+        let written = self.write(&transitions).await;
+        for (transition, alarm) in transitions.iter().zip(written) {
+            let Some(watched) = queue.get_mut(transition.alarm.name.as_str()) else { continue };
+            if let Some(alarm) = alarm {
+                status.n_transitions += 1;
+                watched.alarm = alarm;
+            }
+        }
+
+        let mut fired = Vec::new();
+        for (name, evaluation) in results {
+            if let Some(watched) = queue.get_mut(&name) {
+                watched.fire(&evaluation, now, &mut fired);
+            }
+        }
+        // States set by hand act at once, without waiting for the alarm's turn.
+        for name in queue.take_set_by_hand() {
+            if let Some(watched) = queue.get_mut(&name) {
+                let evaluation = watched.evaluate(now);
+                watched.fire(&evaluation, now, &mut fired);
+            }
+        }
+        self.prune(&mut queue, now).await;
+        drop(queue);
+        status.n_actions = self.run(fired).await;
+        status
+    }
+}
+
+/// The actions that an alarm names for a state.
+fn actions_for(alarm: &Alarm, state: AlarmState) -> &[String] {
+    match state {
+        AlarmState::Ok => &alarm.ok_actions,
+        AlarmState::Alarm => &alarm.alarm_actions,
+        AlarmState::InsufficientData => &alarm.insufficient_data_actions,
+    }
+}

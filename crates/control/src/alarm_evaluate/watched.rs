@@ -1,0 +1,144 @@
+//! One alarm with its metrics resolved and its expressions parsed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use puffer_core::Timestamp;
+use puffer_core::alarm::math::{Grid, Program};
+use puffer_core::alarm::{Alarm, Datapoint, Evaluation, MetricSource, Statistic, Unit, evaluate};
+use puffer_metrics::{MetricReader, Metrics, Point};
+
+use super::{REPEAT_S, actions_for};
+use crate::alarm_action::FiredAlarm;
+
+pub(super) struct Watched {
+    pub(super) alarm: Arc<Alarm>,
+    pub(super) turn: u64,
+    /// The transition (its time) for which actions ran, and when they last did.
+    pub(super) fired_at: Option<(Timestamp, Timestamp)>,
+    inputs: Vec<Input>,
+    maths: Option<(Program, String)>,
+    points: Vec<Point>,
+}
+
+struct Input {
+    id: String,
+    reader: MetricReader,
+    statistic: Statistic,
+    period_s: u32,
+}
+
+impl Watched {
+    pub(super) fn new(alarm: Arc<Alarm>, metrics: &Metrics) -> Watched {
+        let answer = alarm.queries.iter().find(|q| q.return_data);
+        let maths = answer.filter(|q| matches!(q.source, MetricSource::Expression { .. })).and_then(|q| {
+            match Program::new(&alarm.queries) {
+                Ok(program) => Some((program, q.id.clone())),
+                Err(error) => {
+                    tracing::error!(alarm = alarm.name, %error, "a stored alarm's expression cannot be used");
+                    None
+                }
+            }
+        });
+        let needed = match (&maths, answer) {
+            (Some((program, id)), _) => program.metrics_of(id),
+            (None, Some(query)) => vec![query.id.clone()],
+            (None, None) => Vec::new(),
+        };
+        let mut inputs = Vec::with_capacity(needed.len());
+        for query in alarm.queries.iter().filter(|q| needed.contains(&q.id)) {
+            if let MetricSource::Stat { metric, statistic, period_s, unit } = &query.source {
+                let Some(statistic) = Statistic::parse(statistic) else { continue };
+                let unit = unit.as_deref().and_then(Unit::parse);
+                let reader = metrics.reader(metric, unit);
+                inputs.push(Input { id: query.id.clone(), reader, statistic, period_s: *period_s });
+            }
+        }
+        Watched { alarm, turn: 0, fired_at: None, inputs, maths, points: Vec::new() }
+    }
+
+    pub(super) fn has_settings_of(&self, other: &Alarm) -> bool {
+        let mine = &*self.alarm;
+        mine.configured_at == other.configured_at
+            && mine.queries == other.queries
+            && mine.period_s == other.period_s
+            && mine.evaluation_periods == other.evaluation_periods
+            && mine.threshold == other.threshold
+    }
+
+    pub(super) fn evaluate(&mut self, now: Timestamp) -> Evaluation {
+        let (start, end) = self.alarm.range(now);
+        let datapoints = match &self.maths {
+            None => {
+                self.points.clear();
+                if let [input] = self.inputs.as_mut_slice() {
+                    input.reader.read(input.statistic, input.period_s, start, end, &mut self.points);
+                }
+                let point = |p: &Point| Datapoint { at: p.at, value: p.value, samples: Some(p.samples) };
+                self.points.iter().map(point).collect()
+            }
+            Some((program, id)) => {
+                let mut data = BTreeMap::new();
+                for input in &mut self.inputs {
+                    self.points.clear();
+                    input.reader.read(input.statistic, input.period_s, start, end, &mut self.points);
+                    let series = self.points.iter().map(|p| (p.at.as_millis(), p.value)).collect();
+                    data.insert(input.id.clone(), series);
+                }
+                let grid = Grid { start, end, period_s: self.alarm.period_s };
+                match program.evaluate(id, &data, grid) {
+                    Ok(mut several) if several.len() == 1 => several
+                        .remove(0)
+                        .1
+                        .into_iter()
+                        .map(|(t, value)| Datapoint { at: Timestamp::from_millis(t), value, samples: None })
+                        .collect(),
+                    Ok(_) => Vec::new(),
+                    Err(error) => {
+                        tracing::warn!(alarm = self.alarm.name, %error, "an alarm's expression failed");
+                        Vec::new()
+                    }
+                }
+            }
+        };
+        evaluate(&self.alarm, start, &datapoints)
+    }
+
+    /// Whether the state in which the alarm is calls for actions.
+    pub(super) fn wants_result(&self) -> bool {
+        self.alarm.actions_enabled && !actions_for(&self.alarm, self.alarm.state).is_empty()
+    }
+
+    /// Whether its actions have not yet run for the state in which it is.
+    pub(super) fn is_new_state(&self) -> bool {
+        self.fired_at.is_none_or(|(transition, _)| transition != self.alarm.state_transitioned_at)
+    }
+
+    /// Adds what is to be run now, with whether it is for the first time in this state.
+    pub(super) fn fire(&mut self, evaluation: &Evaluation, now: Timestamp, fired: &mut Vec<(FiredAlarm, bool)>) {
+        if !self.wants_result() {
+            return;
+        }
+        let is_new = self.is_new_state();
+        let repeat_s = if self.alarm.period_s < 60 { 0 } else { REPEAT_S };
+        // A little early counts: turns are a whole minute apart, give or take a scheduling delay.
+        let is_time = |last: Timestamp| now.as_millis() - last.as_millis() >= repeat_s * 1000 - 1500;
+        if !is_new && !self.fired_at.is_none_or(|(_, last)| is_time(last)) {
+            return;
+        }
+        self.fired_at = Some((self.alarm.state_transitioned_at, now));
+        let alarm = &self.alarm;
+        for action in actions_for(alarm, alarm.state) {
+            let fired_alarm = FiredAlarm {
+                action: action.clone(),
+                alarm: alarm.name.clone(),
+                state: alarm.state,
+                value: evaluation.datapoints.last().map(|p| p.value),
+                threshold: alarm.threshold,
+                datapoints: evaluation.datapoints.iter().map(|p| p.value).collect(),
+                at: now,
+            };
+            fired.push((fired_alarm, is_new));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Alarms and what is told of them: creating, moving between states, deleting, and the history of it all.
+
+use std::sync::Arc;
+
+use puffer_core::Timestamp;
+use puffer_core::alarm::{Alarm, AlarmState, HISTORY_S, HistoryItem, HistoryKind};
+use puffer_store::{Reader, Transaction};
+use serde_json::json;
+
+/// History items kept in all; the oldest go first. An item is about 1 KiB.
+pub const HISTORY_ITEMS_MAX: usize = 20_000;
+/// Items removed in one transaction, so that it stays short.
+const PRUNE_MAX: usize = 1_000;
+
+/// A move of an alarm to another state, or a new reason for the state it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateChange {
+    /// The state.
+    pub state: AlarmState,
+    /// Why, for people.
+    pub reason: String,
+    /// Why, as JSON.
+    pub reason_data: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Writes an alarm, new or changed. One that exists keeps its state; tags given before stay.
+pub fn put(tx: &mut Transaction<'_>, mut alarm: Alarm) -> Arc<Alarm> {
+    let before = tx.get::<Alarm>(&alarm.name);
+    let summary = if before.is_some() { "updated" } else { "created" };
+    if let Some(before) = before {
+        alarm.state = before.state;
+        alarm.state_reason.clone_from(&before.state_reason);
+        alarm.state_reason_data.clone_from(&before.state_reason_data);
+        alarm.state_updated_at = before.state_updated_at;
+        alarm.state_transitioned_at = before.state_transitioned_at;
+        if alarm.tags.is_empty() {
+            alarm.tags.clone_from(&before.tags);
+        }
+    }
+    let data = json!({ "version": "1.0", "type": if summary == "created" { "Create" } else { "Update" } });
+    record(
+        tx,
+        &alarm.name,
+        alarm.configured_at,
+        HistoryKind::ConfigurationUpdate,
+        format!("Alarm \"{}\" {summary}", alarm.name),
+        data.to_string(),
+    );
+    tx.put(alarm)
+}
+
+/// Deletes an alarm; says whether it was there.
+pub fn delete(tx: &mut Transaction<'_>, name: &str, now: Timestamp) -> bool {
+    let deleted = tx.delete::<Alarm>(name);
+    if deleted {
+        let data = json!({ "version": "1.0", "type": "Delete" }).to_string();
+        record(tx, name, now, HistoryKind::ConfigurationUpdate, format!("Alarm \"{name}\" deleted"), data);
+    }
+    deleted
+}
+
+/// Moves an alarm; `None` if there is none. A history item is written only if the state becomes another one.
+pub fn set_state(tx: &mut Transaction<'_>, name: &str, change: StateChange) -> Option<Arc<Alarm>> {
+    let before = tx.get::<Alarm>(name)?;
+    let state_json = |state: AlarmState, reason: &str, data: Option<&str>| {
+        let mut value = json!({ "stateValue": state.name(), "stateReason": reason });
+        if let Some(data) = data.and_then(|d| serde_json::from_str::<serde_json::Value>(d).ok()) {
+            value["stateReasonData"] = data;
+        }
+        value
+    };
+    let moved = before.state != change.state;
+    if moved {
+        let data = json!({
+            "version": "1.0",
+            "oldState": state_json(before.state, &before.state_reason, before.state_reason_data.as_deref()),
+            "newState": state_json(change.state, &change.reason, change.reason_data.as_deref()),
+        });
+        let summary = format!("Alarm updated from {} to {}", before.state.name(), change.state.name());
+        record(tx, name, change.at, HistoryKind::StateUpdate, summary, data.to_string());
+    }
+    tx.update::<Alarm>(name, |alarm| {
+        alarm.state = change.state;
+        alarm.state_reason = change.reason;
+        alarm.state_reason_data = change.reason_data;
+        alarm.state_updated_at = change.at;
+        if moved {
+            alarm.state_transitioned_at = change.at;
+        }
+    })
+}
+
+/// Adds an item to an alarm's history.
+pub fn record(
+    tx: &mut Transaction<'_>,
+    alarm: &str,
+    at: Timestamp,
+    kind: HistoryKind,
+    summary: String,
+    data: String,
+) {
+    let mut item = HistoryItem { alarm: alarm.to_owned(), at, number: 0, kind, summary, data };
+    while tx.get::<HistoryItem>(&puffer_core::Record::key(&item)).is_some() {
+        item.number += 1;
+    }
+    tx.put(item);
+}
+
+/// The keys of history items that are too old or too many, oldest first, at most a transaction's worth.
+pub fn history_to_prune(reader: &Reader<'_>, now: Timestamp) -> Vec<String> {
+    let oldest = now - std::time::Duration::from_secs(HISTORY_S);
+    let n_excess = reader.count::<HistoryItem>().saturating_sub(HISTORY_ITEMS_MAX);
+    let prunable = reader.iter::<HistoryItem>().enumerate().take(PRUNE_MAX);
+    prunable
+        .take_while(|(i, item)| *i < n_excess || item.at < oldest)
+        .map(|(_, item)| puffer_core::Record::key(&**item))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{NOW, edit, store};
+    use puffer_core::alarm::{Comparison, TreatMissingData};
+
+    fn alarm(name: &str) -> Alarm {
+        Alarm {
+            name: name.into(),
+            arn: format!("arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}"),
+            description: None,
+            actions_enabled: true,
+            ok_actions: vec![],
+            alarm_actions: vec![],
+            insufficient_data_actions: vec![],
+            queries: vec![],
+            plain: true,
+            period_s: 60,
+            evaluation_periods: 1,
+            datapoints_to_alarm: None,
+            threshold: 1.0,
+            comparison: Comparison::GreaterThanThreshold,
+            treat_missing_data: TreatMissingData::Missing,
+            ignore_low_samples: false,
+            state: AlarmState::InsufficientData,
+            state_reason: "Unchecked: Initial alarm creation".into(),
+            state_reason_data: None,
+            state_updated_at: NOW,
+            state_transitioned_at: NOW,
+            configured_at: NOW,
+            owner: None,
+            tags: Default::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn history_tells_what_happened() {
+        let (_dir, store) = store();
+        let later = NOW + std::time::Duration::from_secs(60);
+        edit(&store, |tx| {
+            put(tx, alarm("a"));
+            let change = StateChange {
+                state: AlarmState::Alarm,
+                reason: "because".into(),
+                reason_data: Some("{}".into()),
+                at: later,
+            };
+            set_state(tx, "a", change.clone()).unwrap();
+            // The same state again changes the reason only.
+            set_state(tx, "a", StateChange { at: later + std::time::Duration::from_secs(1), ..change }).unwrap();
+            // A new setting keeps the state.
+            assert_eq!(put(tx, Alarm { threshold: 2.0, ..alarm("a") }).state, AlarmState::Alarm);
+            assert!(delete(tx, "a", later));
+            assert!(!delete(tx, "a", later));
+        })
+        .await;
+        let items: Vec<_> =
+            store.list_by::<HistoryItem>("alarm", "a").iter().map(|i| i.summary.clone()).collect();
+        assert_eq!(
+            items,
+            [
+                "Alarm \"a\" created",
+                "Alarm \"a\" updated",
+                "Alarm updated from INSUFFICIENT_DATA to ALARM",
+                "Alarm \"a\" deleted"
+            ]
+        );
+        let old = later + std::time::Duration::from_secs(HISTORY_S + 1);
+        assert_eq!(store.read(|r| history_to_prune(r, old)).len(), 4);
+        assert_eq!(store.read(|r| history_to_prune(r, later)).len(), 0);
+    }
+}
