@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use puffer_core::Clock;
+use puffer_metrics::Metrics;
 use puffer_store::Store;
 use rand::Rng;
 
@@ -17,6 +18,8 @@ pub struct Ctx {
     pub clock: Arc<dyn Clock>,
     /// The resources.
     pub store: Store,
+    /// The metrics.
+    pub metrics: Metrics,
     /// Where ids and random choices come from. Locked for the length of a choice, never across an await.
     pub rng: Mutex<Box<dyn Rng + Send>>,
 }

@@ -5,6 +5,7 @@ mod alarm_evaluate;
 mod balancer_metrics;
 mod balancer_sync;
 mod data_plane;
+#[cfg(test)]
 mod elb_fixtures;
 mod image_source;
 pub mod instance_converge;

@@ -34,10 +34,13 @@ async fn world() -> World {
     };
     store.transact::<_, BootstrapError>(|tx| bootstrap_account(tx, &wanted, now, &mut rng)).await.unwrap();
     let subnets = store.list::<Subnet>();
+    let clock = Arc::new(ManualClock::new(now));
+    let metrics = dir.path().join("metrics.redb");
     let cx = Ctx {
         account: wanted.account,
         region: wanted.region,
-        clock: Arc::new(ManualClock::new(now)),
+        metrics: puffer_metrics::Metrics::open(&metrics, Arc::clone(&clock) as _, Default::default()).unwrap(),
+        clock,
         store,
         rng: Mutex::new(Box::new(rng)),
     };

@@ -62,6 +62,7 @@ fn group(name: &str, metric_period: Option<&str>) -> Group {
         max: 5,
         desired: 2,
         desired_cause: vec![],
+        desired_reasons: vec![],
         generation: 1,
         default_cooldown_s: 300,
         default_instance_warmup_s: None,
@@ -79,7 +80,14 @@ fn group(name: &str, metric_period: Option<&str>) -> Group {
         service_linked_role_arn: None,
         status: GroupStatus::Active,
         cooldown_started_at: None,
+        cooldown_s: None,
         launch_backoff: None,
+        zone_backoff: Default::default(),
+        balanced_only: false,
+        traffic_in_service: Default::default(),
+        traffic_removing: Default::default(),
+        deletion_protection: Default::default(),
+        context: None,
     }
 }
 

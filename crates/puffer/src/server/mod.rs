@@ -15,6 +15,7 @@ use anyhow::Context;
 use puffer_api::Ctx;
 use puffer_core::Clock;
 use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
+use puffer_metrics::Metrics;
 use puffer_store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,6 +53,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let store = Store::open(&data.store(), &puffer_inventory::schema())?;
     let kind = compute::choose(args.compute, &data).await?;
     bootstrap(&store, &args, kind, &*clock).await?;
+    let metrics = Metrics::open(&data.metrics(), Arc::clone(&clock), puffer_metrics::Options::default())?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let endpoint = listener.local_addr()?;
@@ -69,6 +71,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         region: args.region.clone(),
         clock: Arc::clone(&clock),
         store: store.clone(),
+        metrics: metrics.clone(),
         rng: parking_lot::Mutex::new(Box::new(rand::make_rng::<rand::rngs::StdRng>())),
     });
     let registry = puffer_api::registry();
