@@ -153,7 +153,13 @@ impl Inner {
         for id in &ids {
             let dir = self.lifecycle.dir(id);
             match dir.running() {
-                Some(run) => self.watch(id, &run),
+                Some(run) => {
+                    // A copy of its disk may have been under way.
+                    if let Err(error) = self.lifecycle.cgroups.freeze(id, false) {
+                        tracing::warn!(instance = %id, %error, "the instance could not be thawed");
+                    }
+                    self.watch(id, &run);
+                }
                 // A shim may still be building it; the next call for this id sorts that out.
                 None if dir.run().is_some() || dir.shim().is_some() => {}
                 None => {

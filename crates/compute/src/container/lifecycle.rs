@@ -261,7 +261,10 @@ impl Lifecycle {
         if running {
             self.cgroups.freeze(id, false).map_err(transient("thaw the instance"))?;
         }
-        copied.map_err(transient("copy the disk"))?;
+        copied
+            // An image that is announced must survive a power cut; the guest runs again meanwhile.
+            .and_then(|()| Ok(nix::unistd::syncfs(fs::File::open(layer)?)?))
+            .map_err(transient("copy the disk"))?;
         let mut layers = spec.image.layers;
         layers.push(layer.to_path_buf());
         Ok(layers)

@@ -4,10 +4,12 @@
 //! `/etc/subuid` leave alone. The register is machine-wide (several servers may run): a symbolic link per range that
 //! names the instance's directory. Links are made atomically, and one whose directory is gone is free again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
 
 /// Uids (and gids) per instance: what POSIX software expects to exist.
 pub(super) const UIDS_PER_INSTANCE: u32 = 65_536;
@@ -19,14 +21,13 @@ const RANGES: u32 = 4_094;
 /// Allots a range to the instance in `instance` (an existing directory); returns its first uid. `seed` is where the search begins, so
 /// that servers whose registers are apart rarely meet.
 pub(super) fn allot(register: &Path, instance: &Path, seed: u32) -> io::Result<u32> {
-    fs::create_dir_all(register)?;
+    let _turn = enter(register)?;
     for step in 0..RANGES {
         let slot = (seed.wrapping_add(step)) % RANGES;
         let link = register.join(slot.to_string());
         match symlink(instance, &link) {
             Ok(()) => return Ok(FIRST + slot * UIDS_PER_INSTANCE),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Free it if its owner is gone; the next pass of someone will take it, and if it was us, at once.
                 if is_stale(&link) && fs::remove_file(&link).is_ok() && symlink(instance, &link).is_ok() {
                     return Ok(FIRST + slot * UIDS_PER_INSTANCE);
                 }
@@ -39,7 +40,7 @@ pub(super) fn allot(register: &Path, instance: &Path, seed: u32) -> io::Result<u
 
 /// Enters a range that was allotted before (the register is lost at a reboot of the machine).
 pub(super) fn renew(register: &Path, instance: &Path, base_uid: u32) -> io::Result<()> {
-    fs::create_dir_all(register)?;
+    let _turn = enter(register)?;
     match symlink(instance, link_of(register, base_uid)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
@@ -52,6 +53,12 @@ pub(super) fn release(register: &Path, instance: &Path, base_uid: u32) {
     if fs::read_link(&link).is_ok_and(|owner| owner == instance) {
         let _ = fs::remove_file(link);
     }
+}
+
+/// One server at a time: finding a stale link and replacing it must not happen twice at once.
+fn enter(register: &Path) -> io::Result<Flock<File>> {
+    fs::create_dir_all(register)?;
+    Flock::lock(File::open(register)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
 }
 
 fn link_of(register: &Path, base_uid: u32) -> PathBuf {
