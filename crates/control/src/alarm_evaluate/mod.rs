@@ -140,7 +140,10 @@ impl AlarmEvaluate {
             let outcomes = match tokio::time::timeout(ACTION_LIMIT, run).await {
                 Ok(outcomes) => outcomes,
                 Err(_) => {
-                    tracing::error!(n = share.len(), "alarm actions took too long; they are repeated in a minute");
+                    tracing::error!(
+                        n = share.len(),
+                        "alarm actions took too long; they are repeated in a minute"
+                    );
                     continue;
                 }
             };

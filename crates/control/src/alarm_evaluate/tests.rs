@@ -14,7 +14,8 @@ use puffer_store::{Store, StoreError};
 use super::*;
 
 const START: Timestamp = Timestamp::from_secs(1_795_219_200);
-const POLICY: &str = "arn:aws:autoscaling:us-east-1:123456789012:scalingPolicy:1:autoScalingGroupName/g:policyName/p";
+const POLICY: &str =
+    "arn:aws:autoscaling:us-east-1:123456789012:scalingPolicy:1:autoScalingGroupName/g:policyName/p";
 
 #[derive(Default)]
 struct Recorder {
@@ -139,7 +140,8 @@ impl World {
     }
 
     fn load(&self, value: f64, resolution_s: u32) {
-        let at = self.clock.now().floor_to(i64::from(resolution_s)) - Duration::from_secs(u64::from(resolution_s));
+        let at =
+            self.clock.now().floor_to(i64::from(resolution_s)) - Duration::from_secs(u64::from(resolution_s));
         self.metrics.put(&metric(), Unit::Percent, at, Sample::Value(value), resolution_s).unwrap();
     }
 
@@ -159,7 +161,11 @@ async fn an_alarm_goes_off_acts_each_minute_and_calms_down() {
     }
     assert_eq!(w.state("high"), AlarmState::Alarm);
     let alarm = w.store.get::<Alarm>("high").unwrap();
-    assert!(alarm.state_reason.starts_with("Threshold Crossed: 3 out of the last 3 datapoints [80.0 ("), "{}", alarm.state_reason);
+    assert!(
+        alarm.state_reason.starts_with("Threshold Crossed: 3 out of the last 3 datapoints [80.0 ("),
+        "{}",
+        alarm.state_reason
+    );
     {
         let fired = w.actions.fired.lock();
         // In the third minute it went off; then once in each of the three that followed.
@@ -316,7 +322,8 @@ async fn figure_alarms() {
         .unwrap();
     for minute in 0..5_i64 {
         for i in 0..n {
-            let id = MetricId::new("AWS/EC2", "CPUUtilization", &[("AutoScalingGroupName", &format!("g{i}"))]);
+            let id =
+                MetricId::new("AWS/EC2", "CPUUtilization", &[("AutoScalingGroupName", &format!("g{i}"))]);
             let at = START + Duration::from_secs(60 * minute as u64);
             w.metrics.put(&id, Unit::Percent, at, Sample::Value(20.0), 60).unwrap();
         }

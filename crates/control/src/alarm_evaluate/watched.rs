@@ -115,7 +115,12 @@ impl Watched {
     }
 
     /// Adds what is to be run now, with whether it is for the first time in this state.
-    pub(super) fn fire(&mut self, evaluation: &Evaluation, now: Timestamp, fired: &mut Vec<(FiredAlarm, bool)>) {
+    pub(super) fn fire(
+        &mut self,
+        evaluation: &Evaluation,
+        now: Timestamp,
+        fired: &mut Vec<(FiredAlarm, bool)>,
+    ) {
         if !self.wants_result() {
             return;
         }

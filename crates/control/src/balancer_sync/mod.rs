@@ -4,6 +4,8 @@
 //! when its process is another than before, and again while a listener could not be bound. Addresses of nodes that are no
 //! longer configured become free once the data plane counts no connection there.
 
+#[cfg(test)]
+mod real_tests;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,9 @@ impl Fleet {
         let group = instance.auto_scaling_group.as_deref().map(|g| self.name(g));
         let (image, instance_type) = (self.name(&instance.image_id), self.name(&instance.instance_type));
         let mut old = self.tracked.remove(&id);
-        if let Some(former) = old.as_ref().and_then(|o| o.group.as_ref()).filter(|g| Some(*g) != group.as_ref()) {
+        if let Some(former) =
+            old.as_ref().and_then(|o| o.group.as_ref()).filter(|g| Some(*g) != group.as_ref())
+        {
             self.members.get_mut(former).map(|m| m.remove(&id));
         }
         if let Some(group) = &group {
@@ -158,8 +160,7 @@ impl Fleet {
     /// Instances without counters yet. One that the driver does not know yet is asked for again.
     pub(super) fn take_fresh(&mut self) -> Vec<Arc<str>> {
         let fresh = std::mem::take(&mut self.fresh);
-        self.fresh =
-            fresh.iter().filter(|id| self.tracked.contains_key(*id)).cloned().collect();
+        self.fresh = fresh.iter().filter(|id| self.tracked.contains_key(*id)).cloned().collect();
         self.fresh.clone()
     }
 

@@ -14,15 +14,16 @@ pub(super) fn publish(store: &Store, metrics: &Metrics, groups: &[Arc<Group>], a
     let mut n = 0;
     for group in groups {
         let members = store.list_by::<Member>("group", &group.name);
-        let count = |wanted: fn(LifecycleState) -> bool| {
-            members.iter().filter(|m| wanted(m.state)).count() as f64
-        };
+        let count =
+            |wanted: fn(LifecycleState) -> bool| members.iter().filter(|m| wanted(m.state)).count() as f64;
         for name in &group.metrics_collection.metrics {
             let Some(value) = value(name, group, &count) else { continue };
             let id = MetricId::new("AWS/AutoScaling", name, &[("AutoScalingGroupName", &group.name)]);
             match metrics.put(&id, Unit::None, at, Sample::Value(value), 60) {
                 Ok(()) => n += 1,
-                Err(error) => tracing::warn!(group = group.name, metric = name, %error, "a group metric is lost"),
+                Err(error) => {
+                    tracing::warn!(group = group.name, metric = name, %error, "a group metric is lost")
+                }
             }
         }
     }

@@ -68,11 +68,8 @@ impl MetricCollect {
     /// For the instances of this driver.
     pub fn new(store: Store, metrics: Metrics, clock: Arc<dyn Clock>, driver: Arc<dyn Driver>) -> Self {
         let (instances, groups) = (store.subscribe::<Instance>(), store.subscribe::<Group>());
-        let state = State {
-            fleet: Fleet::default(),
-            publisher: Publisher::new(metrics.clone()),
-            last: clock.now(),
-        };
+        let state =
+            State { fleet: Fleet::default(), publisher: Publisher::new(metrics.clone()), last: clock.now() };
         MetricCollect { store, metrics, clock, driver, instances, groups, state: Mutex::new(state) }
     }
 

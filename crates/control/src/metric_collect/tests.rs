@@ -8,7 +8,9 @@ use puffer_compute::simulated::{SimulatedDriver, SimulatedSettings};
 use puffer_compute::{Driver, ImageRef, LaunchSpec};
 use puffer_core::alarm::{MetricId, Statistic};
 use puffer_core::autoscaling::{Group, GroupStatus, GroupTag, InstanceSource, MetricsCollection};
-use puffer_core::ec2::{Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck};
+use puffer_core::ec2::{
+    Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck,
+};
 use puffer_core::elb::METRIC_PERIOD_TAG;
 use puffer_core::{ManualClock, Tags, Timestamp};
 use puffer_metrics::{Metrics, Options};
@@ -194,7 +196,13 @@ fn near(found: &[f64], expected: &[f64]) {
 #[tokio::test(start_paused = true)]
 async fn detailed_monitoring_gives_a_point_a_minute_and_averages_over_the_group() {
     let w = world();
-    w.store.transact::<_, StoreError>(|tx| { tx.put(group("g", None)); Ok(()) }).await.unwrap();
+    w.store
+        .transact::<_, StoreError>(|tx| {
+            tx.put(group("g", None));
+            Ok(())
+        })
+        .await
+        .unwrap();
     w.add("i-1", "g", true, 0.2).await;
     w.add("i-2", "g", true, 0.6).await;
     let status = w.pass(60 * 3).await;
@@ -225,7 +233,13 @@ async fn basic_monitoring_gives_a_point_each_five_minutes() {
 #[tokio::test(start_paused = true)]
 async fn a_tagged_group_is_read_each_second() {
     let w = world();
-    w.store.transact::<_, StoreError>(|tx| { tx.put(group("g", Some("1"))); Ok(()) }).await.unwrap();
+    w.store
+        .transact::<_, StoreError>(|tx| {
+            tx.put(group("g", Some("1")));
+            Ok(())
+        })
+        .await
+        .unwrap();
     w.add("i-1", "g", true, 0.1).await;
     w.pass(5).await;
     w.loads.lock().insert("i-1".into(), 0.9);
