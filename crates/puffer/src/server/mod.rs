@@ -4,6 +4,7 @@
 //! asked for meanwhile is done then.
 
 pub(crate) mod admin;
+mod balancing;
 pub(crate) mod compute;
 mod reconcilers;
 pub(crate) mod report;
@@ -64,7 +65,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let stop = Arc::new(stop);
     tokio::spawn(stop_on_signal(Arc::clone(&stop)));
-    let rooms = reconcilers::start(kind, &args, &data, &store, &clock, &stopped).await?;
+    let rooms = reconcilers::start(kind, &args, &data, &store, &metrics, &clock, &stopped).await?;
 
     let cx = Arc::new(Ctx {
         account: args.account.clone(),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{LoopbackPlacement, NoFiles, RunningReconciler, spawn};
 use puffer_core::Clock;
+use puffer_metrics::Metrics;
 use puffer_store::Store;
 use tokio::sync::watch;
 
+use super::balancing;
 use super::compute::{self, Kind};
 use crate::cli::ServeArgs;
 use crate::data_dir::DataDir;
@@ -36,6 +38,7 @@ pub(super) async fn start(
     args: &ServeArgs,
     data: &DataDir,
     store: &Store,
+    metrics: &Metrics,
     clock: &Arc<dyn Clock>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Rooms> {
@@ -50,5 +53,7 @@ pub(super) async fn start(
         },
         ConvergeLimits::default(),
     );
-    Ok(Rooms { running: vec![spawn(instances, stopped.clone())] })
+    let mut running = vec![spawn(instances, stopped.clone())];
+    running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
+    Ok(Rooms { running })
 }
