@@ -1,1 +1,3 @@
-//! Puffer: network.
+//! Floor 1: the network of instances: bridges, addresses, security groups, metadata and names.
+
+pub mod dns;
