@@ -35,7 +35,7 @@ pub struct ActionOutcome {
     pub summary: String,
 }
 
-/// Takes the actions of alarms. Implemented by `PolicyExecute` for scaling policies.
+/// Takes the actions of alarms. Implemented by [`crate::PolicyExecute`] for scaling policies.
 ///
 /// While an alarm stays in a state, its Auto Scaling actions are repeated once a minute (once per evaluation for periods below
 /// a minute), so an implementation must be idempotent in effect: the same alarm again changes nothing unless more is needed.

@@ -9,6 +9,7 @@ pub mod alarms;
 pub mod bootstrap;
 #[cfg(test)]
 mod fixtures;
+pub mod group_step;
 pub mod groups;
 pub mod images;
 pub mod instances;
@@ -18,6 +19,7 @@ pub mod names;
 pub mod networks;
 pub mod nodes;
 pub mod policies;
+pub mod policy_run;
 mod schema;
 pub mod security_groups;
 pub mod tags;

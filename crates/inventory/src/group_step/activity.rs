@@ -1,0 +1,83 @@
+//! Activities of a step: begun, moved on, closed.
+
+use puffer_core::autoscaling::{Activity, ActivityStatus, CauseSentence, Group, texts};
+use puffer_core::{Timestamp, ids};
+use puffer_store::Transaction;
+use rand::Rng;
+
+/// A new activity.
+pub(crate) struct Begin<'a> {
+    pub(crate) group: &'a Group,
+    pub(crate) instance_id: Option<&'a str>,
+    pub(crate) description: String,
+    pub(crate) cause: Vec<CauseSentence>,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) subnet: &'a str,
+    pub(crate) zone: &'a str,
+    pub(crate) status: ActivityStatus,
+}
+
+/// Records an activity that begins now; says its id.
+pub(crate) fn begin(tx: &mut Transaction<'_>, b: Begin<'_>, now: Timestamp, rng: &mut dyn Rng) -> String {
+    let id = ids::uuid_v7(now, rng);
+    tx.put(Activity {
+        id: id.clone(),
+        group: b.group.name.clone(),
+        group_arn: b.group.arn.clone(),
+        instance_id: b.instance_id.map(str::to_owned),
+        description: b.description,
+        cause: b.cause,
+        started_at: now,
+        ended_at: None,
+        status: b.status,
+        status_message: None,
+        progress: progress(b.status),
+        details: texts::details(b.subnet, b.zone),
+        reasons: b.reasons,
+    });
+    id
+}
+
+/// Moves an activity on.
+pub(crate) fn set_status(tx: &mut Transaction<'_>, id: &str, status: ActivityStatus) {
+    let same = tx.get::<Activity>(id).is_none_or(|a| a.status == status || a.status.is_final());
+    if !same {
+        tx.update::<Activity>(id, |a| {
+            a.status = status;
+            a.progress = progress(status).max(a.progress);
+        });
+    }
+}
+
+/// Ends an activity.
+pub(crate) fn close(tx: &mut Transaction<'_>, id: &str, status: ActivityStatus, now: Timestamp) {
+    if tx.get::<Activity>(id).is_none_or(|a| a.status.is_final()) {
+        return;
+    }
+    tx.update::<Activity>(id, |a| {
+        a.status = status;
+        a.progress = 100;
+        a.ended_at = Some(now);
+    });
+}
+
+/// Ends a launch that failed.
+pub(crate) fn fail_launch(tx: &mut Transaction<'_>, id: &str, message: &str, now: Timestamp) {
+    tx.update::<Activity>(id, |a| {
+        a.status = ActivityStatus::Failed;
+        a.progress = 100;
+        a.ended_at = Some(now);
+        a.description = texts::launch_failed(message);
+        a.status_message = Some(texts::launch_failed_status(message));
+    });
+}
+
+/// Percent shown for a status.
+fn progress(status: ActivityStatus) -> u8 {
+    match status {
+        ActivityStatus::PreInService => 30,
+        ActivityStatus::InProgress | ActivityStatus::MidLifecycleAction => 50,
+        ActivityStatus::WaitingForElbConnectionDraining => 40,
+        ActivityStatus::Successful | ActivityStatus::Failed | ActivityStatus::Cancelled => 100,
+    }
+}

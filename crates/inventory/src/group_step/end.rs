@@ -1,0 +1,81 @@
+//! Members are put on their way out.
+
+use puffer_core::autoscaling::plan::TerminateWhy;
+use puffer_core::autoscaling::{ActivityStatus, GroupStatus, LifecycleState, Member, texts};
+use puffer_core::ec2::InstanceState;
+
+use super::activity::{self, Begin};
+use super::{Observed, Step, causes, subnet_of};
+use crate::instances;
+
+impl Step<'_, '_> {
+    pub(super) fn end(&mut self, observed: &Observed, why: TerminateWhy, chosen_by: &str) {
+        let member = &observed.member;
+        let id = &member.instance_id;
+        if let Some(unfinished) = &member.activity_id {
+            activity::close(self.tx, unfinished, ActivityStatus::Cancelled, self.now);
+        }
+        let drains = self.drain(observed);
+        let runs = observed.instance.as_ref().is_some_and(|i| i.state == InstanceState::Running);
+        let waits = drains && runs && self.group.status == GroupStatus::Active;
+        let cause = match why {
+            TerminateWhy::Difference(from, to) => {
+                let mut causes = causes(&self.group, self.now, texts::shrunk(from, to));
+                causes.push(texts::sentence(self.now, texts::selected(id)));
+                causes
+            }
+            TerminateWhy::Unhealthy(cause) => vec![texts::sentence(self.now, texts::unhealthy(cause))],
+            TerminateWhy::GroupDeleted => vec![texts::sentence(self.now, texts::group_deleted())],
+        };
+        let mut reasons = match why {
+            TerminateWhy::Difference(..) => self.group.desired_reasons.clone(),
+            TerminateWhy::Unhealthy(_) => unhealthy_reasons(observed),
+            TerminateWhy::GroupDeleted => Vec::new(),
+        };
+        reasons.push(format!("{id} was chosen: {chosen_by}"));
+        let begin = Begin {
+            group: &self.group,
+            instance_id: Some(id),
+            description: texts::terminating(id),
+            cause,
+            reasons,
+            subnet: &subnet_of(observed.instance.as_ref()),
+            zone: &member.zone,
+            status: match waits {
+                true => ActivityStatus::WaitingForElbConnectionDraining,
+                false => ActivityStatus::InProgress,
+            },
+        };
+        let activity = activity::begin(self.tx, begin, self.now, self.rng);
+        let now = self.now;
+        self.tx.update::<Member>(id, |m| {
+            (m.state, m.state_since) = (LifecycleState::Terminating, now);
+            m.activity_id = Some(activity);
+        });
+        if waits {
+            let until = self.now + puffer_core::autoscaling::lifecycle::DRAIN_WAIT_MAX;
+            self.report.later(until);
+        } else {
+            instances::terminate(self.tx, id, self.now);
+        }
+        self.report.ended += 1;
+    }
+}
+
+fn unhealthy_reasons(observed: &Observed) -> Vec<String> {
+    let mut reasons = Vec::new();
+    match &observed.instance {
+        Some(i) => reasons.push(format!(
+            "instance state {}, status checks {:?} and {:?}",
+            i.state.name(),
+            i.instance_status,
+            i.system_status
+        )),
+        None => reasons.push("the instance's record is gone".to_owned()),
+    }
+    for t in &observed.targets {
+        let why = t.description.as_deref().or(t.reason.as_deref()).unwrap_or("no reason given");
+        reasons.push(format!("{} in {}: {why}", t.state.name(), t.target_group));
+    }
+    reasons
+}

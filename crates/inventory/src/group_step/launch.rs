@@ -1,0 +1,210 @@
+//! Instances are launched: record, membership and activity in one go.
+
+use std::sync::Arc;
+
+use puffer_core::autoscaling::plan::{Action, LaunchWhy, zones};
+use puffer_core::autoscaling::{
+    ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member, backoff,
+    texts,
+};
+use puffer_core::ec2::{Instance, LaunchTemplateData};
+use puffer_store::Reader;
+
+use super::activity::{self, Begin};
+use super::lifecycle::TAG_GROUP_NAME;
+use super::{Observation, Step, causes};
+use crate::launch::{LaunchError, LaunchRequest, TemplateRef, resolve_template, run_instances};
+
+/// What a group's next instance would be launched from, with tags, but without a place.
+pub fn launch_request(r: &Reader<'_>, group: &Group) -> Result<LaunchRequest, LaunchError> {
+    let mut request = match &group.source {
+        InstanceSource::LaunchTemplate(template) => {
+            resolve_template(r, &TemplateRef::from(template), &LaunchTemplateData::default())?
+        }
+        InstanceSource::LaunchConfiguration(name) => {
+            let configuration = r.get::<LaunchConfiguration>(name).ok_or_else(|| {
+                LaunchError::Value(format!("The launch configuration '{name}' does not exist"))
+            })?;
+            of_configuration(&configuration)
+        }
+    };
+    let template_tags = request.launch_template.as_ref().map(|t| (t.id.clone(), t.version.to_string()));
+    if let Some((id, version)) = template_tags {
+        request.tags.insert("aws:ec2launchtemplate:id".to_owned(), id);
+        request.tags.insert("aws:ec2launchtemplate:version".to_owned(), version);
+    }
+    for (key, tag) in group.tags.iter().filter(|(_, t)| t.propagate_at_launch) {
+        request.tags.insert(key.clone(), tag.value.clone());
+    }
+    request.tags.insert(TAG_GROUP_NAME.to_owned(), group.name.clone());
+    request.auto_scaling_group = Some(group.name.clone());
+    Ok(request)
+}
+
+fn of_configuration(c: &LaunchConfiguration) -> LaunchRequest {
+    LaunchRequest {
+        security_groups: c.security_groups.clone(),
+        key_name: c.key_name.clone(),
+        user_data: c.user_data.clone(),
+        iam_instance_profile: c.iam_instance_profile.clone(),
+        associate_public_ip: c.associate_public_ip,
+        metadata_options: c.metadata_options.clone().unwrap_or_default(),
+        detailed_monitoring: c.detailed_monitoring,
+        ebs_optimized: c.ebs_optimized,
+        ..LaunchRequest::new(c.image_id.clone(), c.instance_type.clone())
+    }
+}
+
+/// Launches of one plan that go to one subnet for one reason.
+struct Batch<'p> {
+    zone: &'p str,
+    subnet: &'p str,
+    why: LaunchWhy,
+    n: u32,
+}
+
+impl Step<'_, '_> {
+    pub(super) fn launch(&mut self, actions: &[Action], seen: &Observation) {
+        let batches = batches(actions);
+        if batches.is_empty() {
+            if self.report.ended > 0 {
+                self.acted_on_desired(actions);
+            }
+            return;
+        }
+        let request = launch_request(&self.tx.reader(), &self.group);
+        for batch in &batches {
+            let cause_text = match batch.why {
+                LaunchWhy::Difference(from, to) => texts::started(from, to),
+                LaunchWhy::Replacement => texts::started_to_replace(),
+                LaunchWhy::Rebalance => zones::rebalance_cause(&seen.view(self.now), batch.zone),
+            };
+            let cause = match batch.why {
+                LaunchWhy::Difference(..) => causes(&self.group, self.now, cause_text),
+                LaunchWhy::Replacement | LaunchWhy::Rebalance => vec![texts::sentence(self.now, cause_text)],
+            };
+            let made = match &request {
+                Ok(request) => {
+                    let placed = LaunchRequest {
+                        subnet_id: Some(batch.subnet.to_owned()),
+                        zone: None,
+                        private_ip: None,
+                        min_count: 1,
+                        max_count: batch.n,
+                        ..request.clone()
+                    };
+                    run_instances(self.tx, &placed, self.now, self.rng).map_err(|e| (e.to_string(), e.class()))
+                }
+                Err(e) => Err((e.to_string(), e.class())),
+            };
+            let made = made.unwrap_or_else(|(message, class)| {
+                self.refused(batch, cause.clone(), &message, class);
+                Vec::new()
+            });
+            for instance in made {
+                self.join(&instance, batch, cause.clone());
+            }
+        }
+        self.acted_on_desired(actions);
+    }
+
+    /// The difference was acted on in full: later activities have other causes.
+    fn acted_on_desired(&mut self, actions: &[Action]) {
+        let wanted = actions.iter().any(|a| {
+            matches!(
+                a,
+                Action::Launch { why: LaunchWhy::Difference(..), .. }
+                    | Action::Terminate { why: puffer_core::autoscaling::plan::TerminateWhy::Difference(..), .. }
+            )
+        });
+        let counted = self.tx.list_by::<Member>("group", &self.group.name).iter().filter(|m| m.counts()).count();
+        if wanted && counted == self.group.desired as usize {
+            self.group.desired_cause.clear();
+            self.group.desired_reasons.clear();
+        }
+    }
+
+    fn join(&mut self, instance: &Arc<Instance>, batch: &Batch<'_>, cause: Vec<puffer_core::autoscaling::CauseSentence>) {
+        let mut reasons = match batch.why {
+            LaunchWhy::Difference(..) => self.group.desired_reasons.clone(),
+            LaunchWhy::Replacement | LaunchWhy::Rebalance => Vec::new(),
+        };
+        reasons.push(format!("zone {} had the fewest instances of the zones that take launches", batch.zone));
+        let begin = Begin {
+            group: &self.group,
+            instance_id: Some(&instance.id),
+            description: texts::launching(&instance.id),
+            cause,
+            reasons,
+            subnet: batch.subnet,
+            zone: batch.zone,
+            status: ActivityStatus::PreInService,
+        };
+        let activity_id = activity::begin(self.tx, begin, self.now, self.rng);
+        self.tx.put(Member {
+            instance_id: instance.id.clone(),
+            group: self.group.name.clone(),
+            zone: instance.zone.clone(),
+            instance_type: instance.instance_type.clone(),
+            state: LifecycleState::Pending,
+            state_since: self.now,
+            in_service_at: None,
+            added_at: self.now,
+            health: HealthStatus::Healthy,
+            unhealthy_cause: None,
+            protected: self.group.new_instances_protected,
+            launch_configuration: match &self.group.source {
+                InstanceSource::LaunchConfiguration(name) => Some(name.clone()),
+                InstanceSource::LaunchTemplate(_) => None,
+            },
+            launch_template: instance.launch_template.clone(),
+            activity_id: Some(activity_id),
+            traffic_sources: Vec::new(),
+            surplus: batch.why == LaunchWhy::Rebalance,
+            impaired_since: None,
+            launched_at: instance.launched_at,
+        });
+        self.report.launched += 1;
+    }
+
+    /// The launch was refused before anything was recorded: the activity says why, and the group waits.
+    fn refused(
+        &mut self,
+        batch: &Batch<'_>,
+        cause: Vec<puffer_core::autoscaling::CauseSentence>,
+        message: &str,
+        class: puffer_core::ErrorClass,
+    ) {
+        let begin = Begin {
+            group: &self.group,
+            instance_id: None,
+            description: String::new(),
+            cause,
+            reasons: vec![format!("{} launches into {} were refused", batch.n, batch.subnet)],
+            subnet: batch.subnet,
+            zone: batch.zone,
+            status: ActivityStatus::InProgress,
+        };
+        let id = activity::begin(self.tx, begin, self.now, self.rng);
+        activity::fail_launch(self.tx, &id, message, self.now);
+        backoff::launch_failed(&mut self.group, batch.zone, class, self.now);
+        let waits = self.group.launch_backoff.iter().chain(self.group.zone_backoff.values());
+        let until = waits.map(|(_, until)| *until).filter(|until| self.now < *until).min();
+        if let Some(until) = until {
+            self.report.later(until);
+        }
+        self.report.failed += 1;
+    }
+}
+
+fn batches(actions: &[Action]) -> Vec<Batch<'_>> {
+    let mut batches: Vec<Batch<'_>> = Vec::new();
+    for action in actions {
+        let Action::Launch { zone, subnet, why } = action else { continue };
+        match batches.iter_mut().find(|b| b.subnet == subnet && b.why == *why) {
+            Some(batch) => batch.n += 1,
+            None => batches.push(Batch { zone, subnet, why: *why, n: 1 }),
+        }
+    }
+    batches
+}

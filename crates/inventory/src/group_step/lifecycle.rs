@@ -1,0 +1,150 @@
+//! Members move on: into service, out of it, away.
+
+use puffer_core::autoscaling::lifecycle::{Next, next};
+use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts};
+use puffer_core::ec2::{Instance, InstanceState};
+use puffer_core::{ErrorClass, Timestamp};
+use puffer_store::Transaction;
+
+use super::activity::{self, Begin};
+use super::{Observation, Observed, Step, subnet_of};
+use crate::instances;
+
+/// Tag that names an instance's group.
+pub const TAG_GROUP_NAME: &str = "aws:autoscaling:groupName";
+
+impl Step<'_, '_> {
+    pub(super) fn move_members(&mut self, seen: &Observation) {
+        for observed in &seen.members {
+            let leaving = matches!(observed.member.state, S::EnteringStandby | S::Detaching)
+                || observed.member.is_terminating();
+            let mut view = observed.view(&self.group);
+            if leaving {
+                view.traffic.held = self.drain(observed);
+            }
+            match next(&self.group, &view, self.now) {
+                Next::Stay => {}
+                Next::StayUntil(at) => {
+                    if observed.member.is_terminating() {
+                        self.status(observed, ActivityStatus::WaitingForElbConnectionDraining);
+                    }
+                    self.report.later(at);
+                }
+                Next::EnterService => self.enter_service(observed),
+                Next::LaunchFailed { class, message } => self.launch_failed(observed, class, &message),
+                Next::EndInstance => self.end_instance(observed),
+                Next::Leave => self.leave(observed),
+                Next::EnterStandby => self.change(observed, S::Standby),
+                Next::Detach => self.detach(observed),
+            }
+        }
+    }
+
+    fn status(&mut self, observed: &Observed, status: ActivityStatus) {
+        if let Some(id) = &observed.member.activity_id {
+            activity::set_status(self.tx, id, status);
+        }
+    }
+
+    fn close(&mut self, observed: &Observed, status: ActivityStatus) {
+        if let Some(id) = &observed.member.activity_id {
+            activity::close(self.tx, id, status, self.now);
+        }
+    }
+
+    fn enter_service(&mut self, observed: &Observed) {
+        self.register(&observed.member);
+        self.close(observed, ActivityStatus::Successful);
+        if backoff::remembers(&self.group, &observed.member.zone) {
+            backoff::launch_succeeded(&mut self.group, &observed.member.zone);
+        }
+        let now = self.now;
+        self.tx.update::<Member>(&observed.member.instance_id, |m| {
+            (m.state, m.state_since, m.in_service_at) = (S::InService, now, Some(now));
+            (m.surplus, m.activity_id) = (false, None);
+        });
+        self.report.moved += 1;
+        self.finished = true;
+    }
+
+    fn launch_failed(&mut self, observed: &Observed, class: ErrorClass, message: &str) {
+        let member = &observed.member;
+        if let Some(id) = &member.activity_id {
+            activity::fail_launch(self.tx, id, message, self.now);
+        }
+        // Somebody ended it on purpose: no reason to wait with the next.
+        let reason = observed.instance.as_ref().and_then(|i| i.state_reason.as_ref());
+        if !reason.is_some_and(|r| r.code == "Client.UserInitiatedShutdown") {
+            backoff::launch_failed(&mut self.group, &member.zone, class, self.now);
+        }
+        if observed.instance.as_ref().is_some_and(|i| i.state.is_alive()) {
+            instances::terminate(self.tx, &member.instance_id, self.now);
+        }
+        self.tx.delete::<Member>(&member.instance_id);
+        self.report.failed += 1;
+        self.finished = true;
+    }
+
+    fn end_instance(&mut self, observed: &Observed) {
+        instances::terminate(self.tx, &observed.member.instance_id, self.now);
+        self.status(observed, ActivityStatus::InProgress);
+        self.report.moved += 1;
+    }
+
+    fn leave(&mut self, observed: &Observed) {
+        self.drain(observed);
+        if observed.member.state == S::Standby {
+            self.note_lost_standby(observed);
+        }
+        self.close(observed, ActivityStatus::Successful);
+        self.tx.delete::<Member>(&observed.member.instance_id);
+        self.report.moved += 1;
+        self.finished = true;
+    }
+
+    /// An instance in standby is not replaced; that it has gone is worth a line all the same.
+    fn note_lost_standby(&mut self, observed: &Observed) {
+        let id = &observed.member.instance_id;
+        let begin = Begin {
+            group: &self.group,
+            instance_id: Some(id),
+            description: texts::terminating(id),
+            cause: vec![texts::sentence(self.now, texts::unhealthy(UnhealthyCause::Ec2NotRunning))],
+            reasons: vec!["it ended while in standby".to_owned()],
+            subnet: &subnet_of(observed.instance.as_ref()),
+            zone: &observed.member.zone,
+            status: ActivityStatus::InProgress,
+        };
+        let activity = activity::begin(self.tx, begin, self.now, self.rng);
+        activity::close(self.tx, &activity, ActivityStatus::Successful, self.now);
+    }
+
+    fn change(&mut self, observed: &Observed, state: S) {
+        self.close(observed, ActivityStatus::Successful);
+        let now = self.now;
+        self.tx.update::<Member>(&observed.member.instance_id, |m| {
+            (m.state, m.state_since, m.activity_id) = (state, now, None);
+            m.traffic_sources.clear();
+        });
+        self.report.moved += 1;
+        self.finished = true;
+    }
+
+    fn detach(&mut self, observed: &Observed) {
+        self.close(observed, ActivityStatus::Successful);
+        release(self.tx, &observed.member.instance_id, self.now);
+        self.report.moved += 1;
+        self.finished = true;
+    }
+}
+
+/// Lets an instance go from its group: it stays, without the membership and the tag.
+fn release(tx: &mut Transaction<'_>, instance_id: &str, _now: Timestamp) {
+    tx.delete::<Member>(instance_id);
+    if tx.get::<Instance>(instance_id).is_some_and(|i| i.state != InstanceState::Terminated) {
+        tx.update::<Instance>(instance_id, |i| {
+            i.auto_scaling_group = None;
+            i.tags.remove(TAG_GROUP_NAME);
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! One step of a group towards what is wanted of it.
+//!
+//! [`step`] reads the group, takes each member's next lifecycle step, marks who is unhealthy, asks the planner, and
+//! writes it all in the caller's one transaction: the instance that is launched, its membership and its activity come into
+//! being together or not at all. So it may be cut off between any two steps and repeated: it looks at records only, and what is
+//! done already is not seen as missing. It acts on nothing outside; `instance_converge` and the balancer's
+//! reconcilers see the records and act.
+
+pub(crate) mod activity;
+mod end;
+mod launch;
+mod lifecycle;
+mod observe;
+mod traffic;
+
+use std::sync::Arc;
+
+use puffer_core::Timestamp;
+use puffer_core::autoscaling::plan::{Action, Note, Plan, plan};
+use puffer_core::autoscaling::{Activity, Group, GroupStatus, HealthStatus, Member, health, process, texts};
+use puffer_store::Transaction;
+use rand::Rng;
+
+pub use launch::launch_request;
+pub use lifecycle::TAG_GROUP_NAME;
+pub use observe::{Observation, Observed};
+
+use crate::policies;
+
+/// What a step did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// Instances launched.
+    pub launched: u32,
+    /// Members put on their way out.
+    pub ended: u32,
+    /// Members whose lifecycle moved on.
+    pub moved: u32,
+    /// Members found unhealthy.
+    pub unhealthy: u32,
+    /// Launches refused or failed.
+    pub failed: u32,
+    /// The group has gone.
+    pub gone: bool,
+    /// Why not more is done.
+    pub notes: Vec<Note>,
+    /// When to look again although nothing changed.
+    pub look_again: Option<Timestamp>,
+}
+
+impl StepReport {
+    /// Whether anything was written that may call for another step.
+    pub fn acted(&self) -> bool {
+        self.launched + self.ended + self.moved + self.unhealthy + self.failed > 0
+    }
+
+    fn later(&mut self, at: Timestamp) {
+        self.look_again = Some(self.look_again.map_or(at, |old| old.min(at)));
+    }
+}
+
+/// What a step works with.
+struct Step<'t, 's> {
+    tx: &'t mut Transaction<'s>,
+    now: Timestamp,
+    rng: &'t mut dyn Rng,
+    /// The group as this step leaves it; written at the end if it differs.
+    group: Group,
+    report: StepReport,
+    /// An activity came to its end.
+    finished: bool,
+}
+
+/// Takes one step for the group `name`; `None` if there is none.
+pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn Rng) -> Option<StepReport> {
+    let seen = Observation::of(&tx.reader(), name)?;
+    let group = Group::clone(&seen.group);
+    let mut step = Step { tx, now, rng, group, report: StepReport::default(), finished: false };
+    step.sync_traffic(&seen);
+    step.move_members(&seen);
+    // What moved on counts differently now; what did not is decided on as it was seen.
+    let seen = if step.report.moved + step.report.failed > 0 { step.look(name)? } else { seen };
+    step.judge(&seen);
+    let seen = if step.report.unhealthy > 0 { step.look(name)? } else { seen };
+    let view = seen.view(now);
+    let decided = plan(&puffer_core::autoscaling::view::GroupView { group: &step.group, ..view }, step.rng);
+    step.carry_out(decided, &seen);
+    step.finish(&seen.group);
+    Some(step.report)
+}
+
+impl Step<'_, '_> {
+    fn look(&self, name: &str) -> Option<Observation> {
+        Observation::of(&self.tx.reader(), name)
+    }
+
+    /// Marks members whose checks fail, and remembers since when a status check is impaired.
+    fn judge(&mut self, seen: &Observation) {
+        if self.group.status == GroupStatus::Deleting || self.group.is_suspended(process::HEALTH_CHECK) {
+            return;
+        }
+        for observed in &seen.members {
+            let view = observed.view(&self.group);
+            let impaired = health::is_impaired(&view);
+            if impaired != observed.member.impaired_since.is_some() {
+                let since = impaired.then_some(self.now);
+                self.tx.update::<Member>(&observed.member.instance_id, |m| m.impaired_since = since);
+                if impaired {
+                    self.report.later(self.now + health::IMPAIRED_WAIT);
+                }
+                continue;
+            }
+            match health::judge(&self.group, &view, self.now) {
+                health::Verdict::Same => {}
+                health::Verdict::Later(at) => self.report.later(at),
+                health::Verdict::Unhealthy(cause) => {
+                    self.report.unhealthy += 1;
+                    self.tx.update::<Member>(&observed.member.instance_id, |m| {
+                        m.health = HealthStatus::Unhealthy;
+                        m.unhealthy_cause = Some(cause);
+                    });
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, decided: Plan, seen: &Observation) {
+        if let Some(at) = decided.look_again {
+            self.report.later(at);
+        }
+        let ends = decided.actions.iter().filter_map(|a| match a {
+            Action::Terminate { instance_id, why, chosen_by } => Some((instance_id, *why, chosen_by)),
+            Action::Launch { .. } => None,
+        });
+        for (instance_id, why, chosen_by) in ends {
+            if let Some(observed) = seen.members.iter().find(|m| m.member.instance_id == *instance_id) {
+                self.end(observed, why, chosen_by);
+            }
+        }
+        self.launch(&decided.actions, seen);
+        self.report.notes = decided.notes;
+    }
+
+    /// Writes what became of the group itself.
+    fn finish(&mut self, before: &Group) {
+        let members = self.tx.list_by::<Member>("group", &self.group.name);
+        if self.group.status == GroupStatus::Deleting && members.is_empty() {
+            remove_group(self.tx, &self.group, self.now);
+            self.report.gone = true;
+            return;
+        }
+        let busy = members.iter().any(|m| m.is_pending() || m.is_terminating());
+        if self.finished && !busy {
+            // The cooldown begins when the last instance has come or gone.
+            self.group.cooldown_started_at = Some(self.now);
+        }
+        if self.group != *before {
+            self.tx.put(self.group.clone());
+        }
+        if let Err(error) = policies::fit_alarms(self.tx, &self.group, self.now) {
+            // Policies were checked when they were put; one that no longer fits keeps the alarms it has.
+            tracing::warn!(group = self.group.name, error, "alarms of target tracking do not fit the group");
+        }
+    }
+}
+
+/// Removes a group that has no members, with its policies and their alarms. Its activities stay, as on AWS.
+pub fn remove_group(tx: &mut Transaction<'_>, group: &Group, now: Timestamp) {
+    for policy in policies::of_group(&tx.reader(), &group.name) {
+        policies::remove(tx, &policy);
+    }
+    for open in tx.list_by::<Activity>("open", &group.name) {
+        activity::close(tx, &open.id, puffer_core::autoscaling::ActivityStatus::Cancelled, now);
+    }
+    tx.delete::<Group>(&group.name);
+}
+
+/// The cause sentences that explain the wanted capacity, then `text`.
+fn causes(group: &Group, now: Timestamp, text: String) -> Vec<puffer_core::autoscaling::CauseSentence> {
+    let mut causes = group.desired_cause.clone();
+    causes.push(texts::sentence(now, text));
+    causes
+}
+
+/// The subnet of an instance, for details.
+fn subnet_of(instance: Option<&Arc<puffer_core::ec2::Instance>>) -> String {
+    instance.map(|i| i.subnet_id.clone()).unwrap_or_default()
+}

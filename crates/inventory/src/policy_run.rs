@@ -1,0 +1,229 @@
+//! Policies are executed: what fired, or what a user asks for, becomes another wanted capacity, in one transaction.
+//!
+//! All that fires together for a group is decided from the same capacity. The largest result wins, also for scale-in. Target
+//! tracking scales in only if every such policy of the group that may scale in agrees; one that sees no room vetoes.
+//! Source: EC2 Auto Scaling guide, "Multiple dynamic scaling policies".
+
+use std::sync::Arc;
+
+use puffer_core::Timestamp;
+use puffer_core::alarm::{Alarm, AlarmState};
+use puffer_core::autoscaling::scaling::{
+    self, Capacity, Decision, Keep, Reaction, Side, decide_simple, decide_step, decide_target,
+};
+use puffer_core::autoscaling::{Group, PolicyKind, ScalingPolicy, TargetTracking, process, texts};
+use puffer_store::{StoreError, Transaction};
+
+use crate::group_step::Observation;
+use crate::groups::{self, GroupError};
+use crate::policies;
+
+/// What sets a policy off.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trigger {
+    /// An alarm in a state for which it names the policy.
+    Alarm {
+        /// The alarm's name.
+        name: String,
+        /// The state.
+        state: AlarmState,
+        /// The newest datapoint.
+        value: Option<f64>,
+        /// The alarm's threshold.
+        threshold: f64,
+        /// The datapoints that decided, oldest first.
+        datapoints: Vec<f64>,
+    },
+    /// `ExecutePolicy`.
+    User {
+        /// `MetricValue`, for step policies.
+        metric_value: Option<f64>,
+        /// `BreachThreshold`, for step policies.
+        breach_threshold: Option<f64>,
+        /// `HonorCooldown`, for simple policies.
+        honor_cooldown: bool,
+    },
+}
+
+/// Why a policy could not be executed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No such policy.
+    #[error("PolicyName not found: {0}")]
+    NotFound(String),
+    /// The group is not there, or on its way out.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// Not durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of one trigger.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It set the capacity: from, to.
+    Set(u32, u32),
+    /// Another policy that fired with it wanted more.
+    Outdone(u32),
+    /// It changes nothing, and why.
+    Kept(Keep),
+}
+
+/// Executes what fired together for one group; an outcome for each trigger, in order.
+pub fn run(
+    tx: &mut Transaction<'_>,
+    group: &str,
+    fired: &[(Arc<ScalingPolicy>, Trigger)],
+    now: Timestamp,
+) -> Result<Vec<Outcome>, RunError> {
+    groups::active(&tx.reader(), group)?;
+    let seen = Observation::of(&tx.reader(), group).ok_or_else(|| GroupError::NotFound(group.to_owned()))?;
+    let mut decisions: Vec<Decision> =
+        fired.iter().map(|(policy, trigger)| decide(tx, &seen, policy, trigger, now)).collect();
+    agree(fired, &mut decisions);
+    let Some((winner, to)) = scaling::largest(decisions.iter().enumerate()) else {
+        return Ok(decisions.into_iter().map(kept).collect());
+    };
+    let from = seen.group.desired;
+    let (policy, trigger) = &fired[winner];
+    let mut reasons = explain(trigger);
+    if let Decision::Change { reasons: numbers, .. } = &decisions[winner] {
+        reasons.extend(numbers.iter().cloned());
+    }
+    let text = match trigger {
+        Trigger::Alarm { name, state, .. } => {
+            texts::policy_by_alarm(name, state.name(), &policy.name, from, to)
+        }
+        Trigger::User { .. } => texts::policy_by_user(&policy.name, from, to),
+    };
+    let group = groups::set_desired(tx, group, to, |_, _| texts::sentence(now, text), reasons)?;
+    let cooldown_s = match &policy.kind {
+        PolicyKind::Simple { cooldown_s, .. } => *cooldown_s,
+        _ => None,
+    };
+    if group.cooldown_s != cooldown_s {
+        tx.update::<Group>(&group.name, |g| g.cooldown_s = cooldown_s);
+    }
+    tx.update::<ScalingPolicy>(&puffer_core::Record::key(&**policy), |p| p.last_executed_at = Some(now));
+    let outcome = |(i, decision): (usize, Decision)| match decision {
+        _ if i == winner => Outcome::Set(from, to),
+        Decision::Change { to, .. } => Outcome::Outdone(to),
+        Decision::Keep(why) => Outcome::Kept(why),
+    };
+    Ok(decisions.into_iter().enumerate().map(outcome).collect())
+}
+
+fn kept(decision: Decision) -> Outcome {
+    match decision {
+        Decision::Change { to, .. } => Outcome::Outdone(to),
+        Decision::Keep(why) => Outcome::Kept(why),
+    }
+}
+
+fn explain(trigger: &Trigger) -> Vec<String> {
+    match trigger {
+        Trigger::Alarm { name, state, value, threshold, datapoints } => {
+            let points: Vec<String> = datapoints.iter().map(|d| format!("{d:.4}")).collect();
+            let value = value.map_or_else(|| "no data".to_owned(), |v| format!("{v:.4}"));
+            vec![format!(
+                "alarm {name} is {} at {value} against {threshold} (datapoints, oldest first: {})",
+                state.name(),
+                points.join(", ")
+            )]
+        }
+        Trigger::User { .. } => vec!["ExecutePolicy asked for it".to_owned()],
+    }
+}
+
+fn decide(
+    tx: &Transaction<'_>,
+    seen: &Observation,
+    policy: &ScalingPolicy,
+    trigger: &Trigger,
+    now: Timestamp,
+) -> Decision {
+    let group = &*seen.group;
+    if !policy.enabled {
+        return Decision::Keep(Keep::Disabled);
+    }
+    let (value, threshold, honor_cooldown, by_alarm) = match trigger {
+        Trigger::Alarm { name, value, threshold, .. } => (*value, Some(*threshold), true, Some(name)),
+        Trigger::User { metric_value, breach_threshold, honor_cooldown } => {
+            (*metric_value, *breach_threshold, *honor_cooldown, None)
+        }
+    };
+    if by_alarm.is_some() && group.is_suspended(process::ALARM_NOTIFICATION) {
+        return Decision::Keep(Keep::AlarmsSuspended);
+    }
+    let view = seen.view(now);
+    let capacity = Capacity::of(&view, scaling::warmup_s(policy, group));
+    match &policy.kind {
+        PolicyKind::Simple { adjustment_type, adjustment, min_magnitude, .. } => {
+            decide_simple(&view, *adjustment_type, *adjustment, *min_magnitude, honor_cooldown)
+        }
+        PolicyKind::Step { adjustment_type, steps, min_magnitude, .. } => match (value, threshold) {
+            (Some(value), Some(threshold)) => {
+                decide_step(*adjustment_type, steps, *min_magnitude, value, threshold, &capacity)
+            }
+            _ => Decision::Keep(Keep::NoData),
+        },
+        PolicyKind::TargetTracking(tracking) => match (by_alarm, value) {
+            (Some(alarm), Some(value)) => track(tx, group, policy, tracking, alarm, value, &capacity),
+            _ => Decision::Keep(Keep::NoData),
+        },
+    }
+}
+
+fn track(
+    tx: &Transaction<'_>,
+    group: &Group,
+    policy: &ScalingPolicy,
+    tracking: &TargetTracking,
+    alarm: &str,
+    value: f64,
+    capacity: &Capacity,
+) -> Decision {
+    // The target on the scale of the alarm's datapoints (a sum over another period, say).
+    let target = match scaling::metric_of(tracking, &group.name, &Reaction::of(&group.tags)) {
+        Ok((_, _, target)) => target,
+        Err(_) => return Decision::Keep(Keep::NoData),
+    };
+    if !scaling::is_low_alarm(alarm) {
+        return decide_target(value, target, Side::High, capacity);
+    }
+    if tracking.disable_scale_in {
+        return Decision::Keep(Keep::ScaleInDisabled);
+    }
+    let dissenter = policies::of_group(&tx.reader(), &group.name)
+        .into_iter()
+        .filter(|p| p.name != policy.name && scaling::votes_on_scale_in(p))
+        .find(|p| !wants_in(tx, p));
+    match dissenter {
+        Some(other) => Decision::Keep(Keep::Disagreement(other.name.clone())),
+        None => decide_target(value, target, Side::Low, capacity),
+    }
+}
+
+/// Whether the low alarm of a target-tracking policy fires.
+fn wants_in(tx: &Transaction<'_>, policy: &ScalingPolicy) -> bool {
+    let mut low = policy.alarms.iter().filter(|a| scaling::is_low_alarm(&a.name));
+    low.any(|a| tx.get::<Alarm>(&a.name).is_some_and(|a| a.state == AlarmState::Alarm))
+}
+
+/// Lets target-tracking policies that see no room to scale in veto those that fired with them.
+fn agree(fired: &[(Arc<ScalingPolicy>, Trigger)], decisions: &mut [Decision]) {
+    let low = |i: &usize| {
+        let (policy, trigger) = &fired[*i];
+        matches!(trigger, Trigger::Alarm { name, .. } if scaling::is_low_alarm(name))
+            && scaling::votes_on_scale_in(policy)
+    };
+    let lows: Vec<usize> = (0..fired.len()).filter(low).collect();
+    let veto = lows.iter().find(|&&i| matches!(decisions[i], Decision::Keep(_)));
+    let Some(&veto) = veto else { return };
+    for i in lows {
+        if matches!(decisions[i], Decision::Change { .. }) {
+            decisions[i] = Decision::Keep(Keep::Disagreement(fired[veto].0.name.clone()));
+        }
+    }
+}
