@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use puffer_control::group_converge::GroupConverge;
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{LoopbackPlacement, NoFiles, RunningReconciler, spawn};
 use puffer_core::Clock;
@@ -53,7 +54,9 @@ pub(super) async fn start(
         },
         ConvergeLimits::default(),
     );
-    let mut running = vec![spawn(instances, stopped.clone())];
+    let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
+    let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
+    let mut running = vec![spawn(instances, stopped.clone()), spawn(groups, stopped.clone())];
     running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
     Ok(Rooms { running })
 }
