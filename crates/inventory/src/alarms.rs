@@ -168,7 +168,8 @@ mod tests {
             };
             set_state(tx, "a", change.clone()).unwrap();
             // The same state again changes the reason only.
-            set_state(tx, "a", StateChange { at: later + std::time::Duration::from_secs(1), ..change }).unwrap();
+            set_state(tx, "a", StateChange { at: later + std::time::Duration::from_secs(1), ..change })
+                .unwrap();
             // A new setting keeps the state.
             assert_eq!(put(tx, Alarm { threshold: 2.0, ..alarm("a") }).state, AlarmState::Alarm);
             assert!(delete(tx, "a", later));

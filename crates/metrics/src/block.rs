@@ -96,7 +96,8 @@ impl Block {
         } else if number == self.last {
             if let Some(hot) = &mut self.hot {
                 hot.merge(bucket);
-            } else if let Some((_, mut last, _)) = read(&self.bytes, self.last_at as usize, self.before_last) {
+            } else if let Some((_, mut last, _)) = read(&self.bytes, self.last_at as usize, self.before_last)
+            {
                 last.merge(bucket);
                 self.bytes.truncate(self.last_at as usize);
                 self.put_last(&last);
@@ -194,9 +195,8 @@ impl Block {
         let at_s = self.start_s + u32::from(u16::try_from(self.last).ok()?) * self.tier.resolution_s();
         match &self.hot {
             Some(hot) => Some((at_s, Bucket::clone(hot))),
-            None => {
-                read(&self.bytes, self.last_at as usize, self.before_last).map(|(_, bucket, _)| (at_s, bucket))
-            }
+            None => read(&self.bytes, self.last_at as usize, self.before_last)
+                .map(|(_, bucket, _)| (at_s, bucket)),
         }
     }
 

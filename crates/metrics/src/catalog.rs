@@ -69,7 +69,12 @@ impl Catalog {
         let number = number.unwrap_or(self.slots.len() as u32);
         let key: Arc<[u32]> = key.into();
         let head = self.heads.get(&key).cloned();
-        let series = Arc::new(Series::new(number, head.as_ref().map_or(key, |h| Arc::clone(&h.key)), unit, head.is_none()));
+        let series = Arc::new(Series::new(
+            number,
+            head.as_ref().map_or(key, |h| Arc::clone(&h.key)),
+            unit,
+            head.is_none(),
+        ));
         match head {
             Some(head) => head.last_in_chain().chain(Arc::clone(&series)),
             None => {

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use puffer_core::alarm::{MetricId, Unit};
-use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
-};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::block::Block;
 use crate::catalog::Catalog;

@@ -216,9 +216,8 @@ impl Inner {
             let Some(series) = catalog.get(number).filter(|_| seen.insert(number)) else { continue };
             let mut data = series.data.lock();
             let n = data.blocks.len();
-            let behind = |b: &crate::block::Block| {
-                b.start_s < self.windows[b.tier as usize].load(Ordering::Acquire)
-            };
+            let behind =
+                |b: &crate::block::Block| b.start_s < self.windows[b.tier as usize].load(Ordering::Acquire);
             data.blocks.retain(|b| b.changed || !behind(b));
             n_evicted += n - data.blocks.len();
             if data.blocks.is_empty() {
@@ -292,7 +291,10 @@ impl Inner {
         if self.is_over_budget(writer) {
             let n = SHED_ROWS + 2 * blocks.len();
             let oldest = snapshot.old_blocks(Tier::Minute, now_s.saturating_sub(6 * 3600), n)?;
-            tracing::warn!(n = oldest.len(), "the metric store is at its size limit; forgetting its oldest fine data");
+            tracing::warn!(
+                n = oldest.len(),
+                "the metric store is at its size limit; forgetting its oldest fine data"
+            );
             writer.rolled.extend(oldest.into_iter().map(|(start_s, n)| (Tier::Minute as u8, start_s, n)));
         }
         Ok(())

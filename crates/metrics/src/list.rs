@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use puffer_core::alarm::MetricId;
 
+use crate::Metrics;
 use crate::series::Series;
 use crate::write::seconds;
-use crate::Metrics;
 
 /// Metrics without newer data are not listed (`ListMetrics`: two weeks).
 const LISTED_S: u32 = 14 * 86_400;

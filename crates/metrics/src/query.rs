@@ -71,15 +71,17 @@ impl Metrics {
         let Some(head) = self.inner.catalog.read().head(metric).cloned() else { return Vec::new() };
         let span = Span::new(period_s, start, end);
         let found = self.inner.gather(&head, unit, &span, true);
-        found
-            .into_iter()
-            .map(|(n, bucket)| PeriodData { at: start + span.offset(n), bucket })
-            .collect()
+        found.into_iter().map(|(n, bucket)| PeriodData { at: start + span.offset(n), bucket }).collect()
     }
 
     /// The units in which a metric has data.
     pub fn units(&self, metric: &MetricId) -> Vec<Unit> {
-        self.inner.catalog.read().head(metric).map(|h| h.units().map(|s| s.unit).collect()).unwrap_or_default()
+        self.inner
+            .catalog
+            .read()
+            .head(metric)
+            .map(|h| h.units().map(|s| s.unit).collect())
+            .unwrap_or_default()
     }
 
     /// A metric resolved once, for evaluators that read it again and again. The metric need not exist yet.
@@ -188,7 +190,13 @@ impl Gathered {
 }
 
 impl Inner {
-    fn gather(&self, head: &Series, unit: Option<Unit>, span: &Span, keep_values: bool) -> Vec<(u32, Bucket)> {
+    fn gather(
+        &self,
+        head: &Series,
+        unit: Option<Unit>,
+        span: &Span,
+        keep_values: bool,
+    ) -> Vec<(u32, Bucket)> {
         let mut gathered = Gathered { periods: Vec::new(), keep_values };
         for series in head.units().filter(|s| unit.is_none_or(|u| u == s.unit)) {
             if !self.gather_resident(series, span, &mut gathered) {

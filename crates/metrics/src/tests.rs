@@ -100,7 +100,9 @@ fn statistic_sets_and_negative_values_have_no_percentiles() {
     w.metrics.put(&cpu(), Unit::None, at(0), set, 60).unwrap();
     w.metrics.put(&cpu(), Unit::None, at(60), Sample::Value(-1.0), 60).unwrap();
     w.metrics.put(&cpu(), Unit::None, at(60), Sample::Value(3.0), 60).unwrap();
-    w.metrics.put(&cpu(), Unit::None, at(120), Sample::Statistics { sum: 6.0, count: 3.0, min: 2.0, max: 2.0 }, 60).unwrap();
+    w.metrics
+        .put(&cpu(), Unit::None, at(120), Sample::Statistics { sum: 6.0, count: 3.0, min: 2.0, max: 2.0 }, 60)
+        .unwrap();
     let p90 = w.metrics.query(&cpu(), None, stat("p90"), 60, at(0), at(180));
     assert_eq!(p90, vec![(at(120), 2.0)]);
     assert_eq!(w.metrics.query(&cpu(), None, stat("Average"), 60, at(0), at(180)).len(), 3);
@@ -126,10 +128,16 @@ fn fine_data_answer_fine_and_coarse_queries() {
     for s in 0..120 {
         handle.push(at(s), Sample::Value(s as f64)).unwrap();
     }
-    assert_eq!(w.metrics.query(&cpu(), None, stat("Average"), 1, at(10), at(12)), vec![(at(10), 10.0), (at(11), 11.0)]);
+    assert_eq!(
+        w.metrics.query(&cpu(), None, stat("Average"), 1, at(10), at(12)),
+        vec![(at(10), 10.0), (at(11), 11.0)]
+    );
     let minutes = w.metrics.query(&cpu(), None, stat("Average"), 60, at(0), at(120));
     assert_eq!(minutes, vec![(at(0), 29.5), (at(60), 89.5)]);
-    assert_eq!(w.metrics.query(&cpu(), None, stat("Maximum"), 30, at(0), at(60)), vec![(at(0), 29.0), (at(30), 59.0)]);
+    assert_eq!(
+        w.metrics.query(&cpu(), None, stat("Maximum"), 30, at(0), at(60)),
+        vec![(at(0), 29.0), (at(30), 59.0)]
+    );
 }
 
 #[test]
@@ -205,7 +213,11 @@ fn roll_ups_keep_sum_count_and_extremes() {
 fn lists_by_filter_and_in_pages() {
     let w = World::new();
     for i in 0..25 {
-        let id = MetricId::new("App", if i % 2 == 0 { "Even" } else { "Odd" }, &[("n", &i.to_string()), ("z", "a")]);
+        let id = MetricId::new(
+            "App",
+            if i % 2 == 0 { "Even" } else { "Odd" },
+            &[("n", &i.to_string()), ("z", "a")],
+        );
         w.metrics.put(&id, Unit::Count, at(0), Sample::Value(1.0), 60).unwrap();
     }
     let all = ListFilter { namespace: Some("App".into()), ..ListFilter::default() };
@@ -333,11 +345,20 @@ fn resident_mb() -> f64 {
 #[ignore = "a figure, not a check"]
 fn figure_memory_of_a_fleet() {
     let w = World::new();
-    let names = ["CPUUtilization", "NetworkIn", "NetworkOut", "NetworkPacketsIn", "NetworkPacketsOut",
-        "StatusCheckFailed", "DiskReadBytes"];
+    let names = [
+        "CPUUtilization",
+        "NetworkIn",
+        "NetworkOut",
+        "NetworkPacketsIn",
+        "NetworkPacketsOut",
+        "StatusCheckFailed",
+        "DiskReadBytes",
+    ];
     let before = resident_mb();
     let handles: Vec<_> = (0..20_000)
-        .flat_map(|i| names.map(|name| MetricId::new("AWS/EC2", name, &[("InstanceId", &format!("i-{i:017x}"))])))
+        .flat_map(|i| {
+            names.map(|name| MetricId::new("AWS/EC2", name, &[("InstanceId", &format!("i-{i:017x}"))]))
+        })
         .map(|id| w.metrics.handle(&id, Unit::None, 60).unwrap())
         .collect();
     let started = tokio::time::Instant::now();
@@ -382,8 +403,9 @@ fn figure_memory_of_a_fleet() {
 #[ignore = "a figure, not a check"]
 fn figure_put_rate() {
     let w = World::new();
-    let ids: Vec<_> =
-        (0..10_000).map(|i| MetricId::new("App", "Latency", &[("Host", &format!("h{i}")), ("Zone", "a")])).collect();
+    let ids: Vec<_> = (0..10_000)
+        .map(|i| MetricId::new("App", "Latency", &[("Host", &format!("h{i}")), ("Zone", "a")]))
+        .collect();
     let started = tokio::time::Instant::now();
     let mut n = 0;
     for round in 0..20_i64 {

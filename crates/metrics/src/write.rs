@@ -67,8 +67,8 @@ impl Metrics {
         for (datum, bucket) in data.iter().zip(&buckets) {
             let series = self.inner.series(datum.metric, datum.unit)?;
             // What is too old to be kept by the second goes where it would be rolled up to.
-            let fine = datum.resolution_s < 60
-                && now_s - datum.at.as_secs() < i64::from(Tier::Second.retention_s());
+            let fine =
+                datum.resolution_s < 60 && now_s - datum.at.as_secs() < i64::from(Tier::Second.retention_s());
             let tier = if fine { Tier::Second } else { Tier::Minute };
             self.inner.push(&series, tier, seconds(datum.at), bucket)?;
         }
@@ -118,10 +118,17 @@ impl Inner {
         Ok(series)
     }
 
-    pub(crate) fn push(&self, series: &Series, tier: Tier, at_s: u32, bucket: &Bucket) -> Result<(), PutError> {
+    pub(crate) fn push(
+        &self,
+        series: &Series,
+        tier: Tier,
+        at_s: u32,
+        bucket: &Bucket,
+    ) -> Result<(), PutError> {
         let start_s = tier.block_start(at_s);
         let mut data = series.data.lock();
-        if start_s < self.windows[tier as usize].load(Ordering::Acquire) && data.find(tier, start_s).is_err() {
+        if start_s < self.windows[tier as usize].load(Ordering::Acquire) && data.find(tier, start_s).is_err()
+        {
             drop(data);
             let _moving = self.moving.read();
             let mut data = series.data.lock();
@@ -143,13 +150,22 @@ impl Inner {
     }
 
     /// Makes an old block resident, from disk if it is there. The caller holds `moving`.
-    pub(crate) fn fetch(&self, number: u32, data: &mut Data, tier: Tier, start_s: u32) -> Result<(), PutError> {
+    pub(crate) fn fetch(
+        &self,
+        number: u32,
+        data: &mut Data,
+        tier: Tier,
+        start_s: u32,
+    ) -> Result<(), PutError> {
         let Err(at) = data.find(tier, start_s) else { return Ok(()) };
         if self.n_late_blocks.load(Ordering::Relaxed) >= LATE_BLOCKS_MAX {
             return Err(PutError::TooMuchLateData);
         }
-        let stored =
-            self.disk.snapshot().and_then(|s| s.block(tier, start_s, number)).map_err(|e| PutError::Disk(e.to_string()))?;
+        let stored = self
+            .disk
+            .snapshot()
+            .and_then(|s| s.block(tier, start_s, number))
+            .map_err(|e| PutError::Disk(e.to_string()))?;
         data.insert(at, stored.unwrap_or_else(|| Block::new(tier, start_s)));
         self.n_late_blocks.fetch_add(1, Ordering::Relaxed);
         self.late.lock().push(number);

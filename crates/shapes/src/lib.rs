@@ -7,13 +7,13 @@ macro_rules! service {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
         pub mod $name {
-                                                            #[rustfmt::skip]
-                                                            #[allow(missing_docs, clippy::all)]
-                                                            mod generated;
-                                                            #[rustfmt::skip]
-                                                            #[allow(missing_docs, clippy::all)]
-                                                            #[path = "generated_schema.rs"]
-                                                            pub mod schema;
+                                                                    #[rustfmt::skip]
+                                                                    #[allow(missing_docs, clippy::all)]
+                                                                    mod generated;
+                                                                    #[rustfmt::skip]
+                                                                    #[allow(missing_docs, clippy::all)]
+                                                                    #[path = "generated_schema.rs"]
+                                                                    pub mod schema;
 
             pub use generated::*;
             pub use schema::{SERVICE, errors};

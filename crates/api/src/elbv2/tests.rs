@@ -39,7 +39,8 @@ async fn world() -> World {
     let cx = Ctx {
         account: wanted.account,
         region: wanted.region,
-        metrics: puffer_metrics::Metrics::open(&metrics, Arc::clone(&clock) as _, Default::default()).unwrap(),
+        metrics: puffer_metrics::Metrics::open(&metrics, Arc::clone(&clock) as _, Default::default())
+            .unwrap(),
         clock,
         store,
         rng: Mutex::new(Box::new(rng)),

@@ -43,7 +43,11 @@ pub fn find_tool(name: &str) -> Option<PathBuf> {
 }
 
 /// Writes the tarball; returns the suite.
-pub(super) fn build(build: &DebianBuild, tarball: &Path, on_progress: OnProgress<'_>) -> Result<String, ImageError> {
+pub(super) fn build(
+    build: &DebianBuild,
+    tarball: &Path,
+    on_progress: OnProgress<'_>,
+) -> Result<String, ImageError> {
     let tool = find_tool("mmdebstrap").ok_or(ImageError::MissingTool {
         tool: "mmdebstrap",
         install: "sudo apt-get install --yes mmdebstrap",
@@ -134,7 +138,9 @@ fn tool_failed(reason: String) -> ImageError {
 
 fn host_suite() -> Option<String> {
     let text = fs::read_to_string("/etc/os-release").ok()?;
-    text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).map(|v| v.trim_matches('"').to_owned())
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|v| v.trim_matches('"').to_owned())
 }
 
 /// The host's source files that speak of the suite; else one made for it from the host's mirror.
@@ -212,7 +218,8 @@ mod tests {
 
     #[test]
     fn refuses_names_that_are_options() {
-        let build_it = DebianBuild { packages: vec!["--evil".into()], suite: Some("x".into()), ..Default::default() };
+        let build_it =
+            DebianBuild { packages: vec!["--evil".into()], suite: Some("x".into()), ..Default::default() };
         if find_tool("mmdebstrap").is_some() {
             let result = build(&build_it, Path::new("/nonexistent/x.tar"), &mut |_| {});
             assert!(matches!(result, Err(ImageError::Input(_))));

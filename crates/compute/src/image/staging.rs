@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use puffer_core::Timestamp;
 
 use super::archive;
 use super::files;
@@ -49,6 +50,13 @@ impl Staged {
     /// The empty directory that becomes the image's own layer; the target of `Driver::create_image`.
     pub fn root(&self) -> PathBuf {
         self.dir.join(ROOT)
+    }
+
+    /// Says what the image is to be called, where that was not known at the beginning. Its id stays.
+    pub fn describe(&mut self, name: &str, description: Option<&str>, created_at: Timestamp) {
+        self.new.name = name.to_owned();
+        self.new.description = description.map(str::to_owned);
+        self.new.created_at = created_at;
     }
 
     /// A place for temporary files.

@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::staging::{MAKING, MANIFEST, ROOT, Staged, lock};
-use super::{
-    DebianBuild, ImageError, ImageSource, MANIFEST_VERSION, Manifest, NewImage, OnProgress, Trying,
-};
+use super::{DebianBuild, ImageError, ImageSource, MANIFEST_VERSION, Manifest, NewImage, OnProgress, Trying};
 use super::{archive, debian, files, oci};
 use crate::ImageRef;
 
@@ -228,4 +226,3 @@ impl ImageStore {
         Ok(found)
     }
 }
-

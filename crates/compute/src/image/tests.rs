@@ -60,7 +60,14 @@ fn tar_bytes(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
 }
 
 /// Adds an entry under exactly this name, also one that the builder itself would refuse.
-fn add(builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, mode: u32, link: &str, data: &str) {
+fn add(
+    builder: &mut tar::Builder<Vec<u8>>,
+    name: &str,
+    kind: tar::EntryType,
+    mode: u32,
+    link: &str,
+    data: &str,
+) {
     let mut header = tar::Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
@@ -144,9 +151,12 @@ fn nothing_is_written_outside_the_image() {
 #[test]
 fn refuses_what_is_no_archive() {
     let world = World::new();
-    for (n, (content, kind)) in
-        (20..).zip([(&b"hello"[..], "text"), (b"", "empty"), (b"\xfd7zXZ\0rest", "xz"), (b"\x1f\x8bxx", "cut gzip")])
-    {
+    for (n, (content, kind)) in (20..).zip([
+        (&b"hello"[..], "text"),
+        (b"", "empty"),
+        (b"\xfd7zXZ\0rest", "xz"),
+        (b"\x1f\x8bxx", "cut gzip"),
+    ]) {
         let path = world.dir.path().join("file");
         fs::write(&path, content).unwrap();
         let error = world.store.import(new(n), &path, &mut |_| {}).unwrap_err();
@@ -303,7 +313,7 @@ fn reads_cloud_configs() {
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    let found: serde_json::Value = serde_json::from_str(&text)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let found: serde_json::Value =
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     assert_eq!(found, wanted);
 }

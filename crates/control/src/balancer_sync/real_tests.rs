@@ -129,7 +129,10 @@ async fn from_records_to_an_answer_and_back() {
     let now = Timestamp::from_secs(WallClock.now().as_secs());
     w.edit(|tx| targets::deregister(tx, TG, &gone, now)).await.unwrap();
     until("the end of draining", || state().is_none()).await;
-    assert_eq!(get((node, port).into()).await.as_deref(), Some("HTTP/1.1 503 Service Temporarily Unavailable"));
+    assert_eq!(
+        get((node, port).into()).await.as_deref(),
+        Some("HTTP/1.1 503 Service Temporarily Unavailable")
+    );
 
     w.edit(|tx| {
         for rule in tx.list::<Rule>() {

@@ -106,7 +106,9 @@ impl TreatMissingData {
 impl AlarmState {
     /// Reads CloudWatch's name.
     pub fn parse(name: &str) -> Option<AlarmState> {
-        [AlarmState::Ok, AlarmState::Alarm, AlarmState::InsufficientData].into_iter().find(|s| s.name() == name)
+        [AlarmState::Ok, AlarmState::Alarm, AlarmState::InsufficientData]
+            .into_iter()
+            .find(|s| s.name() == name)
     }
 }
 
@@ -147,9 +149,7 @@ impl Alarm {
     }
 
     fn treatment(&self) -> TreatMissingData {
-        let dynamo = |q: &super::MetricQuery| {
-            matches!(&q.source, MetricSource::Stat { metric, .. } if metric.namespace == "AWS/DynamoDB")
-        };
+        let dynamo = |q: &super::MetricQuery| matches!(&q.source, MetricSource::Stat { metric, .. } if metric.namespace == "AWS/DynamoDB");
         // DynamoDB publishes only while there is something to tell; CloudWatch always ignores its gaps.
         if self.queries.iter().any(dynamo) { TreatMissingData::Ignore } else { self.treat_missing_data }
     }

@@ -87,7 +87,11 @@ fn published_tables_of_missing_data() {
 #[test]
 fn premature_alarms_wait_for_more_data() {
     for pattern in ["----X", "---X-", "---XX"] {
-        assert_eq!(evaluate(&alarm(3, 3, TreatMissingData::Missing), START, &points(pattern)).state, KEEP, "{pattern}");
+        assert_eq!(
+            evaluate(&alarm(3, 3, TreatMissingData::Missing), START, &points(pattern)).state,
+            KEEP,
+            "{pattern}"
+        );
     }
     assert_eq!(evaluate(&alarm(1, 3, TreatMissingData::Missing), START, &points("----X")).state, ALARM);
 }
@@ -158,7 +162,9 @@ fn reasons_read_as_cloudwatchs() {
 
 #[test]
 fn doubles_read_as_javas() {
-    for (value, text) in [(50.0, "50.0"), (0.0, "0.0"), (0.25, "0.25"), (1e7, "1.0E7"), (1.5e-4, "1.5E-4"), (-3.0, "-3.0")] {
+    for (value, text) in
+        [(50.0, "50.0"), (0.0, "0.0"), (0.25, "0.25"), (1e7, "1.0E7"), (1.5e-4, "1.5E-4"), (-3.0, "-3.0")]
+    {
         assert_eq!(double(value), text);
     }
 }

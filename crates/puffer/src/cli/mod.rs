@@ -7,6 +7,7 @@ mod explain;
 mod image;
 mod serve;
 mod status;
+mod teardown;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Image(image::Args),
     /// Say what this machine allows, and what to install or change
     Doctor(doctor::Args),
+    /// End the server and everything it runs on this machine: instances, load balancers, network
+    Teardown(teardown::Args),
 }
 
 /// Parses the command line and runs the subcommand; errors go to standard error as one chain.
@@ -49,6 +52,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Balancer(args) => balancer::run(args),
         Command::Image(args) => image::run(args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Teardown(args) => teardown::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

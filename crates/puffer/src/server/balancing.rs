@@ -31,15 +31,20 @@ pub(super) fn start(
         log: data.path().join("balancer.log"),
         args: Vec::new(),
     }));
-    let ports = match kind {
-        // Whoever has no privileges cannot bind low ports, neither for instances nor for load balancers.
-        Kind::Process => PortPolicy::by(port_map),
-        Kind::Container | Kind::Simulated => PortPolicy::default(),
-    };
+    let ports = ports(kind);
     let lost = Arc::new(Notify::new());
     let sync =
         BalancerSync::new(store.clone(), Arc::clone(&plane), Arc::clone(clock), ports, Arc::clone(&lost));
     let health = TargetSync::new(store.clone(), Arc::clone(&plane), Arc::clone(clock), ports, lost);
     let figures = BalancerMetrics::new(store.clone(), plane, metrics.clone(), Arc::clone(clock));
     Ok(vec![spawn(sync, stopped.clone()), spawn(health, stopped.clone()), spawn(figures, stopped.clone())])
+}
+
+/// Which port is really bound or dialled for a port of the API.
+pub(super) fn ports(kind: Kind) -> PortPolicy {
+    match kind {
+        // Whoever has no privileges cannot bind low ports, neither for instances nor for load balancers.
+        Kind::Process => PortPolicy::by(port_map),
+        Kind::Container | Kind::Simulated => PortPolicy::default(),
+    }
 }

@@ -98,7 +98,7 @@ pub(crate) fn driver(
 ) -> anyhow::Result<Arc<dyn Driver>> {
     Ok(match kind {
         Kind::Container => {
-            container::raise_host_limits(&data.path().join("host-limits.json"))
+            container::raise_host_limits(&host_limits_file(data))
                 .unwrap_or_else(|error| tracing::warn!(%error, "cannot raise the machine's inotify limit"));
             Arc::new(ContainerDriver::new(container_options(data)?).context("the container driver")?)
         }
@@ -111,6 +111,25 @@ pub(crate) fn driver(
             Arc::new(SimulatedDriver::restore(settings, Arc::clone(clock), survivors(store)))
         }
     })
+}
+
+/// The driver that ran the instances of a data directory, for ending them without a server. Simulated ones ended with theirs.
+pub(crate) fn driver_of(kind: &str, data: &DataDir) -> anyhow::Result<Option<Box<dyn Driver>>> {
+    Ok(match kind {
+        "container" => Some(Box::new(ContainerDriver::new(container_options(data)?)?)),
+        "process" => Some(Box::new(ProcessDriver::open(data.path())?)),
+        _ => None,
+    })
+}
+
+/// Puts back the settings of the machine that were changed for the instances.
+pub(crate) fn restore_machine(data: &DataDir) {
+    container::restore_host_limits(&host_limits_file(data))
+        .unwrap_or_else(|error| tracing::warn!(%error, "cannot restore the machine's inotify limit"));
+}
+
+fn host_limits_file(data: &DataDir) -> std::path::PathBuf {
+    data.path().join("host-limits.json")
 }
 
 fn container_options(data: &DataDir) -> anyhow::Result<container::Options> {

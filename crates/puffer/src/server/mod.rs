@@ -6,6 +6,8 @@
 pub(crate) mod admin;
 mod balancing;
 pub(crate) mod compute;
+mod images;
+mod names;
 mod reconcilers;
 pub(crate) mod report;
 
@@ -14,7 +16,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use puffer_api::Ctx;
-use puffer_core::Clock;
+use puffer_core::alarm::{MetricQuery, MetricSource, Statistic};
+use puffer_core::autoscaling::scaling::{Reaction, metric_of};
+use puffer_core::autoscaling::{Group, PolicyKind, ScalingPolicy};
+use puffer_core::{Clock, Timestamp};
 use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
 use puffer_metrics::Metrics;
 use puffer_store::Store;
@@ -28,6 +33,8 @@ use crate::data_dir::{DataDir, ServerInfo};
 use crate::door::{self, Desk};
 use admin::{Answer, Question};
 
+/// How many periods back the newest datapoint of a policy is looked for.
+const VALUE_PERIODS: u64 = 10;
 /// How long tasks that are still running may take at the end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,8 +88,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let verified = (!args.no_auth).then(|| (keys.access_key_id.clone(), keys.secret_access_key.clone()));
     let desk = Arc::new(Desk::new(dispatch, Arc::clone(&clock), verified));
 
+    let (dns, dns_task) = names::start(args.dns_listen, &store).await?;
     let admin_socket = data.admin_socket();
-    let questions = answers(store.clone(), Arc::clone(&stop));
+    let questions = answers(kind, store.clone(), metrics.clone(), Arc::clone(&clock), Arc::clone(&stop));
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(&admin_socket, questions).await {
             tracing::error!(%error, "the administration socket failed");
@@ -91,7 +99,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     data.write_server_info(&ServerInfo {
         pid: std::process::id(),
         endpoint,
-        dns: None,
+        dns: Some(dns),
         region: args.region.clone(),
         account: args.account.clone(),
         compute: kind.name().to_owned(),
@@ -105,6 +113,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     })
     .await;
     admin.abort();
+    dns_task.abort();
     rooms.stop().await;
     tracing::info!("stopped; instances and load balancers go on");
     Ok(())
@@ -131,9 +140,20 @@ async fn bootstrap(
     Ok(())
 }
 
-fn answers(store: Store, stop: Arc<watch::Sender<bool>>) -> Arc<dyn Fn(Question) -> Answer + Send + Sync> {
+fn answers(
+    kind: compute::Kind,
+    store: Store,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    stop: Arc<watch::Sender<bool>>,
+) -> Arc<dyn Fn(Question) -> Answer + Send + Sync> {
     Arc::new(move |question| match question {
-        Question::Status => Answer::Status(Box::new(report::status(&store, &|_, _| None, &|port| port))),
+        Question::Status => {
+            let now = clock.now();
+            let value_of = |group: &Group, policy: &ScalingPolicy| newest_value(&metrics, group, policy, now);
+            let bind_port = |port| balancing::ports(kind).port(port);
+            Answer::Status(Box::new(report::status(&store, &value_of, &bind_port)))
+        }
         Question::Explain { what } => match report::activities(&store, &what) {
             Some(activities) => Answer::Activities(activities),
             None => Answer::Error(format!("there is no activity and no group named {what}")),
@@ -143,6 +163,19 @@ fn answers(store: Store, stop: Arc<watch::Sender<bool>>) -> Arc<dyn Fn(Question)
             Answer::Stopping
         }
     })
+}
+
+/// The newest datapoint of what a target-tracking policy watches, if that is one plain metric.
+fn newest_value(metrics: &Metrics, group: &Group, policy: &ScalingPolicy, now: Timestamp) -> Option<f64> {
+    let PolicyKind::TargetTracking(tracking) = &policy.kind else { return None };
+    let (queries, period_s, _) = metric_of(tracking, &group.name, &Reaction::of(&group.tags)).ok()?;
+    let [MetricQuery { source: MetricSource::Stat { metric, statistic, .. }, .. }] = &queries[..] else {
+        return None;
+    };
+    let start =
+        (now - Duration::from_secs(u64::from(period_s) * VALUE_PERIODS)).floor_to(i64::from(period_s));
+    let points = metrics.query(metric, None, Statistic::parse(statistic)?, period_s, start, now);
+    points.last().map(|(_, value)| *value)
 }
 
 async fn stop_on_signal(stop: Arc<watch::Sender<bool>>) {

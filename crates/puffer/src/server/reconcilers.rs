@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use puffer_compute::image::ImageStore;
 use puffer_control::group_converge::GroupConverge;
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
-use puffer_control::{LoopbackPlacement, NoFiles, RunningReconciler, spawn};
+use puffer_control::{
+    AlarmEvaluate, ImageSource, LoopbackPlacement, MetricCollect, MetricFlush, NoFiles, PolicyExecute,
+    RunningReconciler, spawn,
+};
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
 use puffer_store::Store;
@@ -13,6 +17,7 @@ use tokio::sync::watch;
 
 use super::balancing;
 use super::compute::{self, Kind};
+use super::images::StoredImages;
 use crate::cli::ServeArgs;
 use crate::data_dir::DataDir;
 
@@ -44,11 +49,15 @@ pub(super) async fn start(
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Rooms> {
     let driver = compute::driver(kind, args, data, store, clock)?;
+    let images: Arc<dyn ImageSource> = match kind {
+        Kind::Simulated => Arc::new(NoFiles),
+        Kind::Container | Kind::Process => Arc::new(StoredImages::new(ImageStore::open(&data.images())?)),
+    };
     let instances = InstanceConverge::new(
         ConvergeRooms {
             store: store.clone(),
-            driver,
-            images: Arc::new(NoFiles),
+            driver: Arc::clone(&driver),
+            images,
             placement: Arc::new(LoopbackPlacement),
             clock: Arc::clone(clock),
         },
@@ -56,7 +65,16 @@ pub(super) async fn start(
     );
     let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
     let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
-    let mut running = vec![spawn(instances, stopped.clone()), spawn(groups, stopped.clone())];
+    let policies = Arc::new(PolicyExecute::new(store.clone(), Arc::clone(clock)));
+    let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), vec![policies]);
+    let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), driver);
+    let mut running = vec![
+        spawn(instances, stopped.clone()),
+        spawn(groups, stopped.clone()),
+        spawn(alarms, stopped.clone()),
+        spawn(usage, stopped.clone()),
+        spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
+    ];
     running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
     Ok(Rooms { running })
 }

@@ -78,7 +78,8 @@ pub(super) fn call(e: &dyn Evaluator, name: &str, args: &[Expr]) -> Result<Value
         },
         "FIRST" | "LAST" => match one()? {
             Value::Several(list) => {
-                let chosen = if name == "FIRST" { list.into_iter().next() } else { list.into_iter().next_back() };
+                let chosen =
+                    if name == "FIRST" { list.into_iter().next() } else { list.into_iter().next_back() };
                 Ok(Value::Series(chosen.map(|(_, s)| s).unwrap_or_default()))
             }
             _ => Err(MathError::new(format!("{name} needs an array of time series"))),
@@ -171,9 +172,13 @@ fn condition(e: &dyn Evaluator, args: &[Expr]) -> Result<Value, MathError> {
     };
     let condition = match condition {
         Value::Number(n) if n != 0.0 => return Ok(then),
-        Value::Number(_) => return otherwise.ok_or_else(|| MathError::new("IF has no value for its condition")),
+        Value::Number(_) => {
+            return otherwise.ok_or_else(|| MathError::new("IF has no value for its condition"));
+        }
         Value::Series(s) => s,
-        Value::Several(_) => return Err(MathError::new("IF needs a number or a time series as its condition")),
+        Value::Several(_) => {
+            return Err(MathError::new("IF needs a number or a time series as its condition"));
+        }
     };
     let pick = |value: &Value, t: i64| match value {
         Value::Number(n) => Ok(Some(*n)),

@@ -18,9 +18,11 @@ fn queries(expressions: &[(&str, &str)]) -> Vec<MetricQuery> {
         )
     };
     let mut list = vec![stat("m1"), stat("m2")];
-    list.extend(expressions.iter().map(|(id, e)| {
-        query(id, MetricSource::Expression { expression: (*e).to_owned(), period_s: None })
-    }));
+    list.extend(
+        expressions.iter().map(|(id, e)| {
+            query(id, MetricSource::Expression { expression: (*e).to_owned(), period_s: None })
+        }),
+    );
     list
 }
 

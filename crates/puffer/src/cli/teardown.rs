@@ -1,0 +1,93 @@
+//! `puffer teardown`: ends the server and everything it runs on this machine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use puffer_balancer::BalancerClient;
+
+use super::env::DEFAULT_DATA_DIR;
+use crate::data_dir::DataDir;
+use crate::server::admin::{Question, ask};
+use crate::server::compute;
+
+/// From the question to the server's end: it lets requests under way finish.
+const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks whether the server has gone.
+const POLL: Duration = Duration::from_millis(50);
+/// For one instance to be ended.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What requests under way in the balancer get.
+const BALANCER_GRACE: Duration = Duration::from_secs(1);
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The server's data directory
+    #[arg(long, env = "PUFFER_DATA_DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Stops the server if it runs, then ends every instance, the load balancers' process and the network of this data directory. The
+/// records stay: a server started there again finds its instances gone.
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let data = DataDir::open(&args.data_dir)?;
+    if !args.yes {
+        bail!(
+            "this ends all instances and load balancers of {}; say --yes if that is what you want",
+            data.path().display()
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tear_down(&data))
+}
+
+async fn tear_down(data: &DataDir) -> anyhow::Result<()> {
+    let _lock = take_over(data).await?;
+    let Ok(info) = data.server_info() else { return Ok(()) };
+    if let Some(driver) = compute::driver_of(&info.compute, data)? {
+        let mut failed = Vec::new();
+        for instance in driver.list().await.context("cannot list the instances")? {
+            let id = instance.instance_id;
+            match tokio::time::timeout(TERMINATE_TIMEOUT, driver.terminate(&id)).await {
+                Ok(Ok(())) => eprintln!("ended {id}"),
+                Ok(Err(error)) => failed.push(format!("{id}: {error}")),
+                Err(_) => failed.push(format!("{id}: not within {} s", TERMINATE_TIMEOUT.as_secs())),
+            }
+        }
+        compute::restore_machine(data);
+        if !failed.is_empty() {
+            bail!("some instances could not be ended: {}", failed.join("; "));
+        }
+    }
+    match BalancerClient::connect(&data.balancer_socket()).await {
+        Ok(balancer) => {
+            balancer.shutdown(BALANCER_GRACE).await.context("cannot end the load balancers' process")?;
+            eprintln!("ended the load balancers");
+        }
+        Err(puffer_balancer::ClientError::Absent(..)) => {}
+        Err(error) => return Err(error).context("cannot reach the load balancers' process"),
+    }
+    Ok(())
+}
+
+/// Stops a running server and takes its lock, so that none starts meanwhile.
+async fn take_over(data: &DataDir) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
+    if let Ok(lock) = data.lock() {
+        return Ok(lock);
+    }
+    ask(&data.admin_socket(), &Question::Stop)?;
+    let ended = async {
+        loop {
+            if let Ok(lock) = data.lock() {
+                return lock;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(SERVER_STOP_TIMEOUT, ended)
+        .await
+        .with_context(|| format!("the server did not stop within {} s", SERVER_STOP_TIMEOUT.as_secs()))
+}
