@@ -23,6 +23,7 @@ use super::link::{Link, Word};
 use super::netlink::Netlink;
 use super::plan::{Failure, Plan, Step};
 use super::sys;
+use crate::process::BUNDLE_MANIFEST;
 
 /// Devices of the host that every process may have.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -133,8 +134,11 @@ fn prepare(plan: &Plan, link: &Link, filters: &[seccompiler::BpfProgram]) -> Res
     inject::into_root(plan)?;
     link.say(&Word::Console(master)).step(|| "hand over the console".into())?;
 
-    let command =
-        if plan.image.init.is_empty() { vec!["/sbin/init".to_string()] } else { plan.image.init.clone() };
+    let command = if plan.image.command.is_empty() {
+        vec!["/sbin/init".to_string()]
+    } else {
+        plan.image.command.clone()
+    };
     let path = find_program(&command)?;
     link.say(&Word::Ready(init_kind(&path).into())).step(|| "talk to the shim".into())?;
     let init = Init {
@@ -303,7 +307,7 @@ fn find_program(command: &[String]) -> Result<PathBuf, Failure> {
     candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         Failure::image(format!(
             "it has no {name}, and no init of its own is named in its {}",
-            super::IMAGE_FILE
+            BUNDLE_MANIFEST
         ))
     })
 }
@@ -328,7 +332,7 @@ fn environment(plan: &Plan) -> Result<Vec<CString>, Failure> {
         // No colours and cursor movements in get-console-output.
         ("TERM".to_string(), "dumb".to_string()),
     ]);
-    all.extend(plan.image.env.clone());
+    all.extend(plan.image.environment.clone());
     all.extend(plan.spec.environment.clone());
     // systemd looks for it to know that it is in a container.
     all.insert("container".into(), "oci".into());
@@ -350,7 +354,7 @@ fn take_console() -> Result<(), Failure> {
 }
 
 fn enter_working_dir(plan: &Plan) -> Result<(), Failure> {
-    let dir = plan.image.working_dir.as_deref().unwrap_or("/");
+    let dir = plan.image.working_directory.as_deref().unwrap_or("/");
     std::env::set_current_dir(dir)
         .map_err(|error| Failure::image(format!("working directory {dir}: {error}")))
 }

@@ -102,9 +102,20 @@ fn cgroups() -> Finding {
 fn overlay() -> Finding {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
-        Finding::ok("overlay", "the kernel has overlay file systems")
-    } else {
-        Finding::new("overlay", Level::Failure, "the kernel has no overlay file system", "modprobe overlay")
+        return Finding::ok("overlay", "the kernel has overlay file systems");
+    }
+    // The first mount loads the module, if there is one.
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let modules =
+        fs::read_to_string(format!("/lib/modules/{}/modules.dep", release.trim())).unwrap_or_default();
+    match modules.contains("/overlay.ko") {
+        true => Finding::ok("overlay", "the kernel has a module for overlay file systems"),
+        false => Finding::new(
+            "overlay",
+            Level::Failure,
+            "the kernel has no overlay file system",
+            "modprobe overlay",
+        ),
     }
 }
 

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::cgroup::{Cgroups, Limits};
 use super::host_limits::raise_host_limits;
 use super::netlink::Netlink;
-use super::plan::{Failure, ImageMeta, Plan, Step, check_image, helper_command};
+use super::plan::{Failure, Plan, Step, check_image, helper_command, how_to_run};
 use super::state::{InitKind, InstanceDir, META_VERSION, Meta, Run, mounts_below};
 use super::sys::{self, monotonic_ms};
 use super::{capture, uid_range};
@@ -109,7 +109,7 @@ impl Lifecycle {
     /// Readies the groups and starts the helper, which will answer when init runs.
     pub(super) fn spawn(&self, spec: &LaunchSpec, first_boot: bool) -> Result<Helper, DriverError> {
         check_image(&spec.image)?;
-        let image = ImageMeta::of(&spec.image)?;
+        let image = how_to_run(&spec.image)?;
         if let Err(error) = raise_host_limits(&self.limits_record()) {
             // Only fleets of many systemd guests need it, and `doctor` tells.
             tracing::debug!(%error, "the host's limits could not be raised");

@@ -31,7 +31,6 @@ mod uid_range;
 
 pub use driver::{ContainerDriver, Options};
 pub use host_limits::{Finding, Level, host_limits, raise_host_limits, restore_host_limits};
-pub use plan::{IMAGE_FILE, ImageMeta};
 pub use probe::{Probe, probe};
 
 /// The word on the command line that makes the program a helper: `puffer container-helper …`.

@@ -1,47 +1,20 @@
 //! What the driver tells the helper, and what the helper answers: one JSON document each way, over a pipe.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::Cgroups;
+use crate::process::{BundleKind, BundleManifest};
 use crate::{DriverError, ImageRef, LaunchSpec};
 
-/// Name of the file beside an image's layers that says how to run it.
-pub const IMAGE_FILE: &str = "puffer-image.json";
-
-/// How an image wants to be run. All of it is optional: an image with `/sbin/init` needs none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct ImageMeta {
-    /// The command that is process 1; `/sbin/init` if empty.
-    #[serde(alias = "command")]
-    pub init: Vec<String>,
-    /// Environment of process 1.
-    #[serde(alias = "environment")]
-    pub env: BTreeMap<String, String>,
-    /// Directory process 1 starts in; `/` if absent.
-    #[serde(alias = "working_directory")]
-    pub working_dir: Option<String>,
-    /// The user who gets the key pair's public key, besides root.
-    pub default_user: Option<String>,
-}
-
-impl ImageMeta {
-    /// Of the topmost layer that has one, beside the layer's directory.
-    pub(super) fn of(image: &ImageRef) -> Result<ImageMeta, DriverError> {
-        for layer in image.layers.iter().rev() {
-            let Some(file) = layer.parent().map(|dir| dir.join(IMAGE_FILE)) else { continue };
-            let bytes = match fs::read(&file) {
-                Ok(bytes) => bytes,
-                Err(_) => continue,
-            };
-            return serde_json::from_slice(&bytes).map_err(|error| DriverError::BadImage {
-                image_id: image.image_id.clone(),
-                reason: format!("{}: {error}", file.display()),
-            });
-        }
-        Ok(ImageMeta::default())
+/// How to run the image; one that is meant for plain processes cannot be booted.
+pub(super) fn how_to_run(image: &ImageRef) -> Result<BundleManifest, DriverError> {
+    let how = BundleManifest::find(&image.image_id, &image.layers)?;
+    match how.kind {
+        BundleKind::Rootfs => Ok(how),
+        BundleKind::Process => Err(DriverError::BadImage {
+            image_id: image.image_id.clone(),
+            reason: "it is a bundle for the process driver, not a root file system".into(),
+        }),
     }
 }
 
@@ -49,7 +22,7 @@ impl ImageMeta {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Plan {
     pub(super) spec: LaunchSpec,
-    pub(super) image: ImageMeta,
+    pub(super) image: BundleManifest,
     /// The instance's directory.
     pub(super) dir: PathBuf,
     pub(super) base_uid: u32,

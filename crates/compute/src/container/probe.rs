@@ -14,10 +14,11 @@ use nix::sys::wait::waitpid;
 
 use super::driver::Options;
 use super::host_limits::{Finding, Level, host_limits};
-use super::plan::{Failure, ImageMeta, Plan, Step, helper_command};
+use super::plan::{Failure, Plan, Step, helper_command};
 use super::shim::stage_root;
 use super::sys::{self, Cloned};
 use super::uid_range::UIDS_PER_INSTANCE;
+use crate::process::BundleManifest;
 use crate::{ImageRef, LaunchSpec};
 
 /// The trial takes milliseconds.
@@ -107,7 +108,7 @@ fn trial(dir: &Path) -> Result<(), Failure> {
             user_data: None,
             environment: Default::default(),
         },
-        image: ImageMeta::default(),
+        image: BundleManifest::rootfs(),
         dir: dir.clone(),
         base_uid: BASE_UID,
         cgroup_server: String::new(),

@@ -76,7 +76,7 @@ impl BundleManifest {
     }
 
     /// The manifest of the topmost layer that has one; a root file system's default when none has.
-    pub(super) fn find(image_id: &str, layers: &[PathBuf]) -> Result<BundleManifest, DriverError> {
+    pub(crate) fn find(image_id: &str, layers: &[PathBuf]) -> Result<BundleManifest, DriverError> {
         let bad = |reason: String| DriverError::BadImage { image_id: image_id.to_owned(), reason };
         let places = layers.iter().rev().flat_map(|layer| {
             let beside = layer.parent().map(|dir| dir.join(BUNDLE_MANIFEST));
