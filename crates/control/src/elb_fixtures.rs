@@ -244,3 +244,18 @@ pub(crate) fn hold() -> AddressHold {
         releasing_since: None,
     }
 }
+
+pub(crate) fn instance(state: puffer_core::ec2::InstanceState) -> puffer_core::ec2::Instance {
+    let json = serde_json::json!({
+        "id": "i-1", "reservation_id": "r-1", "ami_launch_index": 0, "client_token": null, "image_id": "ami-1",
+        "instance_type": "t2.micro", "zone": "us-east-1a", "vpc_id": "vpc-1", "subnet_id": "subnet-a",
+        "network_interface_id": "eni-1", "private_ip": "10.0.0.9", "public_ip": null, "mac": "", "security_groups": [],
+        "key_name": null, "user_data": null, "iam_instance_profile": null,
+        "metadata_options": puffer_core::ec2::MetadataOptions::default(), "detailed_monitoring": false,
+        "termination_protected": false, "terminate_on_shutdown": false, "lifecycle": "OnDemand", "state": state,
+        "intent": "Run", "reboot_requests": 0, "reboots_done": 0, "state_reason": null, "launched_at": 0,
+        "running_at": null, "terminated_at": null, "instance_status": "ok", "system_status": "ok",
+        "launch_template": null, "auto_scaling_group": null, "tags": {}
+    });
+    serde_json::from_value(json).unwrap()
+}

@@ -12,6 +12,7 @@ mod image_source;
 pub mod instance_converge;
 mod metric_collect;
 mod metric_flush;
+mod network_sync;
 mod placement;
 mod policy_execute;
 mod port_policy;
@@ -28,6 +29,9 @@ pub use data_plane::{BalancerLink, DataPlane};
 pub use image_source::{ImageSource, ImageSourceError, NoFiles};
 pub use metric_collect::{CollectStatus, MetricCollect};
 pub use metric_flush::MetricFlush;
+pub use network_sync::{
+    FabricPlacement, NetworkReady, NetworkSync, NetworkSyncStatus, NotReady, desired_network,
+};
 pub use placement::{LoopbackPlacement, Place, Placement, PlacementError};
 pub use policy_execute::PolicyExecute;
 pub use port_policy::PortPolicy;

@@ -29,8 +29,7 @@ impl PolicyExecute {
 
     async fn run_group(&self, group: &str, fired: Vec<(Arc<ScalingPolicy>, Trigger)>) -> Vec<ActionOutcome> {
         let now = self.clock.now();
-        let outcomes =
-            self.store.transact::<_, RunError>(|tx| policy_run::run(tx, group, &fired, now)).await;
+        let outcomes = self.store.transact::<_, RunError>(|tx| policy_run::run(tx, group, &fired, now)).await;
         match outcomes {
             Ok(outcomes) => {
                 outcomes.iter().zip(&fired).map(|(o, (policy, _))| summary(&policy.name, o)).collect()
@@ -60,7 +59,8 @@ impl AlarmAction for PolicyExecute {
     }
 
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
-        let none = |arn: &str| ActionOutcome { succeeded: false, summary: format!("there is no policy {arn}") };
+        let none =
+            |arn: &str| ActionOutcome { succeeded: false, summary: format!("there is no policy {arn}") };
         let mut outcomes: Vec<ActionOutcome> = fired.iter().map(|f| none(&f.action)).collect();
         let mut by_group: BTreeMap<String, Vec<(usize, Arc<ScalingPolicy>, Trigger)>> = BTreeMap::new();
         for (place, alarm) in fired.into_iter().enumerate() {

@@ -114,7 +114,8 @@ impl GroupConverge {
         dirty.extend(sources.iter().filter_map(|(source, s)| Some((*source, s.take()?))));
         let mut agenda = self.shared.agenda.lock();
         let mut names = agenda.take_due(now);
-        let everything = dirty.iter().any(|(_, d)| *d == Dirty::All) || agenda.resync_due(now, RESYNC_PERIOD_S);
+        let everything =
+            dirty.iter().any(|(_, d)| *d == Dirty::All) || agenda.resync_due(now, RESYNC_PERIOD_S);
         drop(agenda);
         if everything {
             self.shared.store.read(|r| names.extend(r.iter::<Group>().map(|g| Arc::from(g.name.as_str()))));
