@@ -2,6 +2,7 @@
 //! transaction and wakes a reconciler. No handler launches anything.
 
 mod autoscaling;
+mod cloudwatch;
 pub mod context;
 mod elbv2;
 mod error;
@@ -15,6 +16,7 @@ pub use registry::{Handler, Registry};
 /// All operations that Puffer serves.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
+    cloudwatch::register(&mut registry);
     autoscaling::register(&mut registry);
     elbv2::register(&mut registry);
     sts::register(&mut registry);

@@ -25,7 +25,7 @@ pub struct StateChange {
     pub at: Timestamp,
 }
 
-/// Writes an alarm, new or changed. One that exists keeps its state; tags given before stay.
+/// Writes an alarm, new or changed. One that exists keeps its state and its tags.
 pub fn put(tx: &mut Transaction<'_>, mut alarm: Alarm) -> Arc<Alarm> {
     let before = tx.get::<Alarm>(&alarm.name);
     let summary = if before.is_some() { "updated" } else { "created" };
@@ -35,9 +35,7 @@ pub fn put(tx: &mut Transaction<'_>, mut alarm: Alarm) -> Arc<Alarm> {
         alarm.state_reason_data.clone_from(&before.state_reason_data);
         alarm.state_updated_at = before.state_updated_at;
         alarm.state_transitioned_at = before.state_transitioned_at;
-        if alarm.tags.is_empty() {
-            alarm.tags.clone_from(&before.tags);
-        }
+        alarm.tags.clone_from(&before.tags);
     }
     let data = json!({ "version": "1.0", "type": if summary == "created" { "Create" } else { "Update" } });
     record(
