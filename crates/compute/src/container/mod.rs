@@ -12,8 +12,10 @@
 
 mod capture;
 mod cgroup;
+mod cgroup_layout;
 mod console;
 mod driver;
+mod fleet;
 mod guest;
 mod host_limits;
 mod inject;
@@ -26,6 +28,7 @@ mod probe;
 mod seccomp;
 mod shim;
 mod state;
+mod surroundings;
 mod sys;
 mod uid_range;
 

@@ -36,7 +36,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The groups as seen from the host's namespaces, where the shim lives.
     pub(super) fn cgroups(&self) -> Option<Cgroups> {
-        let layout = super::cgroup::Layout::detect()?;
+        let layout = super::cgroup_layout::Layout::detect()?;
         Some(Cgroups { layout, server: self.cgroup_server.clone() })
     }
 }
