@@ -23,7 +23,7 @@ pub(crate) fn evaluate(bucket: &Bucket, statistic: Statistic) -> Option<f64> {
         Statistic::Average => Some(bucket.sum / bucket.count),
         Statistic::Minimum => Some(bucket.min),
         Statistic::Maximum => Some(bucket.max),
-        Statistic::Percentile(p) => percentile(&*bucket.points()?, bucket.count, p),
+        Statistic::Percentile(p) => percentile(&bucket.points()?, bucket.count, p),
         Statistic::TrimmedMean(range) => {
             let (sum, weight) = trimmed(bucket, range)?;
             (weight > 0.0).then(|| sum / weight)

@@ -132,7 +132,7 @@ pub(super) fn unpack(
                 UNPACKED_BYTES_MAX >> 30
             )));
         }
-        if budget.entries % PROGRESS_EACH == 0 {
+        if budget.entries.is_multiple_of(PROGRESS_EACH) {
             on_progress(Progress { step: format!("unpacking: {} files", budget.entries), fraction: None });
         }
         let name = entry.path().map_err(bad)?.into_owned();

@@ -230,7 +230,7 @@ impl Reconciler for AlarmEvaluate {
         for name in due {
             let Some(watched) = queue.get_mut(&name) else { continue };
             status.n_evaluated += 1;
-            if status.n_evaluated % YIELD_AFTER == 0 {
+            if status.n_evaluated.is_multiple_of(YIELD_AFTER) {
                 tokio::task::yield_now().await;
             }
             let evaluation = watched.evaluate(now);

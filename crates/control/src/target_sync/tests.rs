@@ -86,7 +86,7 @@ async fn use_and_disuse() {
     }
     sync.activate().await;
     assert_eq!(state(&w), Some((TargetState::Unused, Some("Target.NotInUse".into()))));
-    w.edit(|tx| crate::elb_fixtures::put_listener(tx)).await;
+    w.edit(crate::elb_fixtures::put_listener).await;
     sync.activate().await;
     assert_eq!(state(&w), Some((TargetState::Initial, Some("Elb.RegistrationInProgress".into()))));
     drain(&w).await;

@@ -74,7 +74,7 @@ impl Step<'_, '_> {
         }
         // Somebody ended it on purpose: no reason to wait with the next.
         let reason = observed.instance.as_ref().and_then(|i| i.state_reason.as_ref());
-        if !reason.is_some_and(|r| r.code == "Client.UserInitiatedShutdown") {
+        if reason.is_none_or(|r| r.code != "Client.UserInitiatedShutdown") {
             backoff::launch_failed(&mut self.group, &member.zone, class, self.now);
         }
         if observed.instance.as_ref().is_some_and(|i| i.state.is_alive()) {

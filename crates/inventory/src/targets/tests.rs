@@ -16,7 +16,10 @@ enum Failure {
 async fn try_register(store: &Store, tg: &str, targets: &[TargetDescription]) -> Result<(), TargetsError> {
     match store.transact::<_, Failure>(|tx| Ok(register(tx, tg, targets, NOW)?)).await {
         Err(Failure::Targets(error)) => Err(error),
-        other => Ok(other.unwrap()),
+        other => {
+            let _: () = other.unwrap();
+            Ok(())
+        },
     }
 }
 

@@ -98,7 +98,7 @@ async fn tags_reach_every_kind_of_resource() {
         assert!(tags::change(tx, "what", |_| ()).is_err());
     })
     .await;
-    let listed: Vec<String> = store.read(|r| tags::list(r)).into_iter().map(|t| t.resource_id).collect();
+    let listed: Vec<String> = store.read(tags::list).into_iter().map(|t| t.resource_id).collect();
     assert_eq!(listed.len(), ids.len());
     assert!(ids.iter().all(|id| listed.contains(id)));
 }

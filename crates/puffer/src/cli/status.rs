@@ -82,7 +82,7 @@ fn text(report: &StatusReport) -> String {
 }
 
 fn group(text: &mut String, g: &GroupReport) {
-    let cells = |n: u32| if g.max == 0 { 0 } else { (n * BAR_CELLS / g.max).min(BAR_CELLS) as usize };
+    let cells = |n: u32| (n * BAR_CELLS).checked_div(g.max).unwrap_or(0).min(BAR_CELLS) as usize;
     let healthy = cells(u32::try_from(g.healthy).unwrap_or(u32::MAX / BAR_CELLS));
     let wanted = cells(g.desired).saturating_sub(healthy);
     let bar = format!("{}{}", "█".repeat(healthy), "░".repeat(wanted));
