@@ -99,7 +99,7 @@ fn report(args: &Args, samples: &BTreeMap<&str, Vec<Sample>>) -> anyhow::Result<
     let ours = &samples[OURS];
     let mut missed = Vec::new();
     let mut rows = Vec::new();
-    println!(
+    eprintln!(
         "\n{:8} {:>22} {:>12} {:>20} {:>6}",
         "proxy", "CPU per request, µs", "requests/s", "puffer's CPU ÷ its", "goal"
     );
@@ -109,7 +109,7 @@ fn report(args: &Args, samples: &BTreeMap<&str, Vec<Sample>>) -> anyhow::Result<
         let ratio = median(ours.iter().zip(theirs).map(|(o, t)| o.cpu_us / t.cpu_us));
         let goal = GOALS.iter().find(|(peer, _)| peer == name).map(|g| g.1);
         let goal_text = goal.map(|g| format!("{g:.2}")).unwrap_or_default();
-        println!("{name:8} {cpu_us:22.2} {per_second:12.0} {ratio:20.2} {goal_text:>6}");
+        eprintln!("{name:8} {cpu_us:22.2} {per_second:12.0} {ratio:20.2} {goal_text:>6}");
         rows.push(json!({"proxy": name, "cpu_us": cpu_us, "requests_per_s": per_second, "ratio": ratio, "goal": goal}));
         if goal.is_some_and(|g| ratio > g) {
             missed.push(*name);

@@ -19,6 +19,9 @@ use crate::plane::counters::Part;
 /// A first part of a body up to this size is copied behind its head; a longer one is gathered by the kernel.
 const COPY_BYTES_MAX: usize = 4 << 10;
 
+/// Most interim responses (1xx) before the final one.
+const INTERIM_MAX: u32 = 32;
+
 /// What the response depends on.
 pub(super) struct Wanted<'a> {
     pub(super) to_head: bool,
@@ -78,6 +81,7 @@ pub(super) async fn download(
     watch: &Watch,
 ) -> Result<Through, DownloadEnd> {
     let mut seen_any = false;
+    let mut n_interim = 0;
     let head = loop {
         if let Some(head) = read_head(inbox, out, wanted, progress, watch)? {
             if !is_interim(head.status) {
@@ -87,6 +91,10 @@ pub(super) async fn download(
                 send(to, out, &[], progress).await?;
             }
             inbox.consume(head.bytes);
+            n_interim += 1;
+            if n_interim > INTERIM_MAX {
+                return Err(DownloadEnd::NotHttp);
+            }
             continue;
         }
         if inbox.data().len() >= RESPONSE_HEAD_BYTES_MAX || !inbox.grow(RESPONSE_HEAD_BYTES_MAX) {

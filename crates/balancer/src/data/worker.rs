@@ -76,13 +76,20 @@ pub(crate) fn spawn(
     seed: u64,
 ) -> io::Result<(WorkerHandle, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = mpsc::unbounded_channel();
-    let runtime_failed = |e: io::Error| tracing::error!(error = %e, "a worker has no runtime");
+    let (started, has_started) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(run(index, shared, seed, inbox)),
-            Err(e) => runtime_failed(e),
+        // The runtime stays on its thread, so it is made there; the starter waits for how that went.
+        let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let (runtime, outcome) = match built {
+            Ok(runtime) => (Some(runtime), Ok(())),
+            Err(e) => (None, Err(e)),
+        };
+        let is_awaited = started.send(outcome).is_ok();
+        if let Some(runtime) = runtime.filter(|_| is_awaited) {
+            runtime.block_on(run(index, shared, seed, inbox));
         }
     })?;
+    has_started.recv().map_err(io::Error::other)??;
     Ok((WorkerHandle { commands }, thread))
 }
 

@@ -1,5 +1,7 @@
 use rand::SeedableRng;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::XffMode;
 
@@ -138,4 +140,89 @@ fn cookies_and_hosts() {
     assert_eq!(request.cookie("c"), Some(&b"2"[..]));
     assert_eq!(request.cookie("AWS"), None);
     assert_eq!((without_port("a:1"), without_port("[::1]:8"), without_port("a")), ("a", "[::1]", "a"));
+}
+
+/// Lines that matter to framing, in good and bad shapes, among harmless and broken ones.
+fn line() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "Content-Length",
+        "content-length",
+        "Transfer-Encoding",
+        "Transfer-Encoding ",
+        "Connection",
+        "Host",
+        "Expect",
+        "Upgrade",
+        "X-A",
+        "X_B",
+        "TE",
+        "Trailer",
+        "\tX",
+        "",
+    ]);
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            "3",
+            "03",
+            "+3",
+            "3, 3",
+            "chunked",
+            "Chunked",
+            "chunked, chunked",
+            "identity",
+            "gzip",
+            "close",
+            "upgrade",
+            "content-length",
+            "transfer-encoding",
+            "100-continue",
+            "websocket",
+            "a",
+            "",
+        ])
+        .prop_map(str::to_owned),
+        "[ -~\t]{0,12}",
+    ];
+    let end = prop::sample::select(vec!["\r\n", "\r\n", "\r\n", "\n", "\r", "\r\n "]);
+    (name, value, end).prop_map(|(n, v, e)| format!("{n}: {v}{e}"))
+}
+
+proptest! {
+    /// Whatever is let through is read by the target exactly as by us: same method, target and end of the body, with at
+    /// most one line that says where that is, and it is refused by nobody.
+    #[test]
+    fn a_passed_head_has_one_meaning(lines in prop::collection::vec(line(), 0..6), method in "(GET|POST|HEAD)") {
+        let text = format!("{method} /p?q HTTP/1.1\r\nHost: a\r\n{}\r\n", lines.concat());
+        let attributes = LoadBalancerAttributes::default();
+        let mut table = header_table();
+        let peer = SocketAddrV4::new([192, 0, 2, 7].into(), 4000);
+        let Ok(Some(request)) = parse(text.as_bytes(), &mut table, *peer.ip(), attributes.desync_mode) else {
+            return Ok(());
+        };
+        let passage = Passage { attributes: &attributes, peer, port: 80, forwarded_lines: b"", node_text: "n", now: Timestamp::from_secs(0) };
+        let mut out = Vec::new();
+        prop_assert!(request.write_head(&mut out, &passage, &mut rand_pcg::Pcg64Mcg::seed_from_u64(1)).is_ok());
+        let mut table = header_table();
+        let strict = DesyncMode::Defensive;
+        let again = parse(&out, &mut table, *peer.ip(), strict).ok().flatten().expect("our own heads are good");
+        prop_assert_eq!(again.head_bytes, out.len());
+        prop_assert_eq!((again.method, again.target, &again.body), (request.method, request.target, &request.body));
+        let lower = String::from_utf8(out.clone()).unwrap().to_ascii_lowercase();
+        let n = lower.matches("\r\ncontent-length:").count() + lower.matches("\r\ntransfer-encoding").count();
+        prop_assert!(n <= 1 && lower.matches("\r\nhost:").count() == 1, "{}", lower);
+    }
+
+    /// Nothing that a client can send makes the parser panic.
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut table = header_table();
+        let _ = parse(&bytes, &mut table, [1, 1, 1, 1].into(), DesyncMode::Strictest);
+        let mut table = header_table();
+        let _ = crate::http::response::parse(&bytes, &mut table, false);
+        let mut body = Body::Chunked(Chunked::new());
+        let mut data = Vec::new();
+        if let Ok(n) = body.take_data(&bytes, &mut data) {
+            prop_assert!(n <= bytes.len() && data.len() <= n);
+        }
+    }
 }
