@@ -22,4 +22,6 @@ pub struct Ctx {
     pub metrics: Metrics,
     /// Where ids and random choices come from. Locked for the length of a choice, never across an await.
     pub rng: Mutex<Box<dyn Rng + Send>>,
+    /// Where console output comes from.
+    pub console: Arc<dyn crate::ConsoleSource>,
 }

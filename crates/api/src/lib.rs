@@ -3,12 +3,16 @@
 
 mod autoscaling;
 mod cloudwatch;
+mod console_source;
 pub mod context;
+mod ec2;
 mod elbv2;
 mod error;
 mod registry;
+mod ssm;
 mod sts;
 
+pub use console_source::{ConsoleError, ConsoleSource, NoConsole};
 pub use context::Ctx;
 pub use error::ApiError;
 pub use registry::{Handler, Registry};
@@ -19,6 +23,8 @@ pub fn registry() -> Registry {
     cloudwatch::register(&mut registry);
     autoscaling::register(&mut registry);
     elbv2::register(&mut registry);
+    ec2::register(&mut registry);
+    ssm::register(&mut registry);
     sts::register(&mut registry);
     registry
 }

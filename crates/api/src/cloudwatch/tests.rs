@@ -33,6 +33,7 @@ fn world() -> World {
         metrics: Metrics::open(&dir.path().join("m.redb"), Arc::clone(&clock) as _, Default::default())
             .unwrap(),
         rng: Mutex::new(Box::new(rand_pcg::Pcg64::seed_from_u64(1))),
+        console: Arc::new(crate::NoConsole),
     };
     World { cx: Arc::new(cx), clock, _dir: dir }
 }

@@ -44,6 +44,7 @@ async fn world() -> World {
         clock,
         store,
         rng: Mutex::new(Box::new(rng)),
+        console: Arc::new(crate::NoConsole),
     };
     World {
         cx: Arc::new(cx),

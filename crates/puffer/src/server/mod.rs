@@ -81,6 +81,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         store: store.clone(),
         metrics: metrics.clone(),
         rng: parking_lot::Mutex::new(Box::new(rand::make_rng::<rand::rngs::StdRng>())),
+        console: Arc::new(puffer_api::NoConsole),
     });
     let registry = puffer_api::registry();
     let dispatch: door::Dispatch =

@@ -1,0 +1,371 @@
+//! `RunInstances`: from the wire to a launch request.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use puffer_core::ec2::{
+    BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, TagSpecification,
+};
+use puffer_inventory::launch::{self, LaunchRequest, TemplateRef};
+use puffer_shapes::ec2 as shapes;
+
+use super::error::{combination, dry_run, invalid_value, missing, unsupported};
+use super::instance_view;
+use super::instances::account;
+use super::parts::{read_tag_specifications, refuse, required};
+use crate::{ApiError, Ctx};
+
+pub(super) async fn run(
+    cx: Arc<Ctx>,
+    input: shapes::RunInstancesInput,
+) -> Result<shapes::RunInstancesOutput, ApiError> {
+    let count = |n: Option<i32>, name: &str| match n {
+        None => Err(missing(name)),
+        Some(n) => u32::try_from(n)
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| invalid_value(format!("Value ({n}) for parameter {name} is invalid."))),
+    };
+    let (min_count, max_count) = (count(input.min_count, "MinCount")?, count(input.max_count, "MaxCount")?);
+    let client_token = input.client_token.clone().filter(|t| !t.is_empty());
+    let dry = input.dry_run == Some(true);
+    let subnet_id = input.subnet_id.clone().filter(|s| !s.is_empty());
+    let private_ip = match &input.private_ip_address {
+        None => None,
+        Some(ip) => Some(ip.parse().map_err(|_| invalid_value(format!("Invalid IPv4 address: '{ip}'")))?),
+    };
+    let template = input.launch_template.as_ref().map(template_ref).transpose()?;
+    let data = data_of(input)?;
+    if !data.network_interfaces.is_empty() && (subnet_id.is_some() || private_ip.is_some()) {
+        return Err(combination(
+            "Network interfaces and an instance-level subnet ID or private IP address may not be specified on the same request",
+        ));
+    }
+    let now = cx.clock.now();
+    cx.store
+        .transact::<_, ApiError>(|tx| {
+            let base = match &template {
+                Some(template) => launch::resolve_template(&tx.reader(), template, &data)?,
+                None => launch::request_from_data(&tx.reader(), &data)?,
+            };
+            let request = LaunchRequest {
+                min_count,
+                max_count,
+                subnet_id: subnet_id.clone().or(base.subnet_id),
+                private_ip: private_ip.or(base.private_ip),
+                client_token,
+                ..base
+            };
+            let made = launch::run_instances(tx, &request, now, &mut **cx.rng.lock())?;
+            if dry {
+                return Err(dry_run());
+            }
+            let reader = tx.reader();
+            let account = account(&reader)?;
+            let id = made.first().map(|i| i.reservation_id.clone()).unwrap_or_default();
+            Ok(instance_view::reservation(&reader, &account, &id, made.iter().map(|i| &**i)))
+        })
+        .await
+}
+
+/// A template as a request names it: by id or by name, not both.
+fn template_ref(t: &shapes::LaunchTemplateSpecification) -> Result<TemplateRef, ApiError> {
+    let given = |s: &Option<String>| s.clone().filter(|s| !s.is_empty());
+    let (id, name) = (given(&t.launch_template_id), given(&t.launch_template_name));
+    if id.is_some() == name.is_some() {
+        return Err(combination(
+            "Either launchTemplateId or launchTemplateName must be given, but not both.",
+        ));
+    }
+    Ok(TemplateRef { id, name, version: given(&t.version) })
+}
+
+fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiError> {
+    refuse!(input;
+        elastic_gpu_specification => "Elastic Graphics",
+        elastic_inference_accelerators => "Elastic Inference",
+        instance_market_options => "Launching Spot Instances with RunInstances",
+        cpu_options => "Choosing CPU options",
+        license_specifications => "License configurations",
+        network_performance_options => "Choosing network performance",
+        secondary_interfaces => "A secondary interface",
+        kernel_id => "Choosing a kernel",
+        ramdisk_id => "Choosing a RAM disk",
+        ipv6_address_count => "IPv6",
+        operator => "Operator-managed instances",
+    );
+    if input.ipv6_addresses.as_ref().is_some_and(|a| !a.is_empty()) || input.enable_primary_ipv6 == Some(true)
+    {
+        return Err(unsupported("IPv6"));
+    }
+    if input.hibernation_options.as_ref().is_some_and(|h| h.configured == Some(true)) {
+        return Err(unsupported("Hibernation"));
+    }
+    if input.enclave_options.as_ref().is_some_and(|e| e.enabled == Some(true)) {
+        return Err(unsupported("Enclaves"));
+    }
+    if let Some(c) = &input.capacity_reservation_specification
+        && c.capacity_reservation_target.is_some()
+    {
+        return Err(unsupported("Capacity reservations"));
+    }
+    let placement = input.placement.unwrap_or_default();
+    check_placement(
+        placement.tenancy.as_deref(),
+        placement.group_name.as_deref(),
+        placement.host_id.is_some()
+            || placement.host_resource_group_arn.is_some()
+            || placement.group_id.is_some(),
+    )?;
+    let profile = input.iam_instance_profile.unwrap_or_default();
+    let tags = read_tag_specifications(input.tag_specifications, TAGGABLE)?;
+    let data = LaunchTemplateData {
+        image_id: input.image_id.filter(|s| !s.is_empty()),
+        instance_type: input.instance_type.filter(|s| !s.is_empty()),
+        key_name: input.key_name.filter(|s| !s.is_empty()),
+        security_group_ids: input.security_group_ids.unwrap_or_default(),
+        security_groups: input.security_groups.unwrap_or_default(),
+        user_data: check_user_data(input.user_data)?,
+        iam_instance_profile_arn: profile.arn,
+        iam_instance_profile_name: profile.name,
+        metadata_options: input
+            .metadata_options
+            .map(|m| {
+                metadata_spec(
+                    m.http_endpoint,
+                    m.http_tokens,
+                    m.http_put_response_hop_limit,
+                    m.instance_metadata_tags,
+                )
+            })
+            .transpose()?,
+        detailed_monitoring: input.monitoring.and_then(|m| m.enabled),
+        disable_api_termination: input.disable_api_termination,
+        disable_api_stop: input.disable_api_stop,
+        shutdown_behavior: check_shutdown(input.instance_initiated_shutdown_behavior)?,
+        ebs_optimized: input.ebs_optimized,
+        tag_specifications: tags
+            .into_iter()
+            .map(|(resource_type, tags)| TagSpecification { resource_type, tags })
+            .collect(),
+        network_interfaces: input
+            .network_interfaces
+            .unwrap_or_default()
+            .into_iter()
+            .map(interface)
+            .collect::<Result<_, _>>()?,
+        block_devices: input
+            .block_device_mappings
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|m| block_device(m).transpose())
+            .collect::<Result<_, _>>()?,
+        placement_zone: placement.availability_zone.filter(|z| !z.is_empty()),
+        placement_tenancy: placement.tenancy,
+        cpu_credits: input.credit_specification.and_then(|c| c.cpu_credits),
+    };
+    check_block_devices(&data.block_devices)?;
+    Ok(data)
+}
+
+/// Kinds of resources that a launch makes and can tag.
+pub(super) const TAGGABLE: &[&str] = &["instance", "volume", "network-interface"];
+
+pub(super) fn check_placement(
+    tenancy: Option<&str>,
+    group: Option<&str>,
+    on_a_host: bool,
+) -> Result<(), ApiError> {
+    if on_a_host || !matches!(tenancy, None | Some("" | "default")) {
+        return Err(unsupported("A tenancy other than default"));
+    }
+    match group {
+        None | Some("") => Ok(()),
+        Some(_) => Err(unsupported("A placement group")),
+    }
+}
+
+pub(super) fn check_user_data(data: Option<String>) -> Result<Option<String>, ApiError> {
+    let Some(data) = data.filter(|d| !d.is_empty()) else { return Ok(None) };
+    // Some tools wrap the lines.
+    let joined: String = data.split_ascii_whitespace().collect();
+    let bytes =
+        STANDARD.decode(&joined).map_err(|_| invalid_value("Invalid BASE64 encoding of user data."))?;
+    if bytes.len() > launch::USER_DATA_BYTES_MAX {
+        return Err(invalid_value(format!("User data is limited to {} bytes", launch::USER_DATA_BYTES_MAX)));
+    }
+    Ok(Some(joined))
+}
+
+pub(super) fn check_shutdown(behavior: Option<String>) -> Result<Option<String>, ApiError> {
+    match behavior.as_deref() {
+        None | Some("stop" | "terminate") => Ok(behavior),
+        Some(other) => Err(invalid_value(format!(
+            "Value ({other}) for parameter instanceInitiatedShutdownBehavior is invalid. Expected: 'stop' or 'terminate'."
+        ))),
+    }
+}
+
+pub(super) fn metadata_spec(
+    endpoint: Option<String>,
+    tokens: Option<String>,
+    hops: Option<i32>,
+    tags: Option<String>,
+) -> Result<MetadataOptionsSpec, ApiError> {
+    let choice = |value: Option<String>, yes: &str, no: &str, name: &str| match value.as_deref() {
+        None | Some("") => Ok(None),
+        Some(v) if v == yes => Ok(Some(true)),
+        Some(v) if v == no => Ok(Some(false)),
+        Some(v) => Err(invalid_value(format!(
+            "Value ({v}) for parameter {name} is invalid. Expected: '{yes}' or '{no}'."
+        ))),
+    };
+    let hop_limit = match hops {
+        None => None,
+        Some(n) => Some(u8::try_from(n).ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| {
+            invalid_value(format!(
+                "Value ({n}) for parameter HttpPutResponseHopLimit is invalid. Expected: 1 to 64."
+            ))
+        })?),
+    };
+    Ok(MetadataOptionsSpec {
+        enabled: choice(endpoint, "enabled", "disabled", "HttpEndpoint")?,
+        tokens_required: choice(tokens, "required", "optional", "HttpTokens")?,
+        hop_limit,
+        tags: choice(tags, "enabled", "disabled", "InstanceMetadataTags")?,
+    })
+}
+
+fn interface(i: shapes::InstanceNetworkInterfaceSpecification) -> Result<InterfaceSpec, ApiError> {
+    refuse!(i;
+        network_interface_id => "Attaching an existing network interface",
+        secondary_private_ip_address_count => "A secondary address",
+        ipv6_address_count => "IPv6",
+        ipv4_prefix_count => "A prefix for an interface",
+        ipv6_prefix_count => "A prefix for an interface",
+        ena_srd_specification => "ENA Express",
+        connection_tracking_specification => "Connection tracking settings",
+    );
+    interface_spec(InterfaceParts {
+        device_index: i.device_index,
+        subnet_id: i.subnet_id,
+        groups: i.groups,
+        associate_public_ip: i.associate_public_ip_address,
+        private_ip: i.private_ip_address,
+        private_ips: i.private_ip_addresses,
+        delete_on_termination: i.delete_on_termination,
+        description: i.description,
+    })
+}
+
+/// The members that the two shapes of an interface have in common.
+pub(super) struct InterfaceParts {
+    pub(super) device_index: Option<i32>,
+    pub(super) subnet_id: Option<String>,
+    pub(super) groups: Option<Vec<String>>,
+    pub(super) associate_public_ip: Option<bool>,
+    pub(super) private_ip: Option<String>,
+    pub(super) private_ips: Option<Vec<shapes::PrivateIpAddressSpecification>>,
+    pub(super) delete_on_termination: Option<bool>,
+    pub(super) description: Option<String>,
+}
+
+pub(super) fn interface_spec(i: InterfaceParts) -> Result<InterfaceSpec, ApiError> {
+    let mut addresses: Vec<String> = i.private_ip.into_iter().filter(|a| !a.is_empty()).collect();
+    addresses.extend(i.private_ips.unwrap_or_default().into_iter().filter_map(|a| a.private_ip_address));
+    addresses.dedup();
+    if addresses.len() > 1 {
+        return Err(unsupported("A secondary address"));
+    }
+    if i.delete_on_termination == Some(false) {
+        return Err(unsupported("Keeping a network interface after its instance"));
+    }
+    let private_ip = match addresses.pop() {
+        None => None,
+        Some(a) => Some(a.parse().map_err(|_| invalid_value(format!("Invalid IPv4 address: '{a}'")))?),
+    };
+    Ok(InterfaceSpec {
+        device_index: i.device_index.unwrap_or(0),
+        subnet_id: i.subnet_id.filter(|s| !s.is_empty()),
+        groups: i.groups.unwrap_or_default(),
+        associate_public_ip: i.associate_public_ip,
+        private_ip,
+        delete_on_termination: i.delete_on_termination,
+        description: i.description,
+    })
+}
+
+/// Names of the root device: what images of AWS call it.
+const ROOT_NAMES: &[&str] = &["/dev/xvda", "/dev/sda1", "/dev/sda"];
+
+/// `None` for a mapping that says that there shall be no such device.
+fn block_device(m: shapes::BlockDeviceMapping) -> Result<Option<BlockDeviceSpec>, ApiError> {
+    let device_name = required(m.device_name, "DeviceName")?;
+    if m.no_device.is_some() {
+        return Ok(None);
+    }
+    if m.virtual_name.is_some() {
+        return Err(unsupported("An instance store volume"));
+    }
+    let ebs = m.ebs.unwrap_or_default();
+    if ebs.kms_key_id.is_some() {
+        return Err(unsupported("An encrypted volume"));
+    }
+    Ok(Some(BlockDeviceSpec {
+        device_name,
+        volume_size_gib: ebs.volume_size,
+        volume_type: ebs.volume_type,
+        iops: ebs.iops,
+        throughput: ebs.throughput,
+        encrypted: ebs.encrypted,
+        delete_on_termination: ebs.delete_on_termination,
+        snapshot_id: ebs.snapshot_id,
+    }))
+}
+
+/// Instances have a root volume and no other, it goes with them, and it is not encrypted.
+pub(super) fn check_block_devices(devices: &[BlockDeviceSpec]) -> Result<(), ApiError> {
+    for device in devices {
+        if !ROOT_NAMES.contains(&device.device_name.as_str()) {
+            return Err(unsupported("A volume besides the root volume"));
+        }
+        if device.encrypted == Some(true) {
+            return Err(unsupported("An encrypted volume"));
+        }
+        if device.delete_on_termination == Some(false) {
+            return Err(unsupported("Keeping a volume after its instance"));
+        }
+        if device.volume_size_gib.is_some_and(|gib| !(1..=16_384).contains(&gib)) {
+            return Err(invalid_value("The volume size must be from 1 to 16384 GiB."));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_is_base64_of_bounded_size() {
+        assert_eq!(check_user_data(None).unwrap(), None);
+        assert_eq!(check_user_data(Some("IyEvYmlu\nL3No".into())).unwrap().as_deref(), Some("IyEvYmluL3No"));
+        assert!(check_user_data(Some("#!/bin/sh".into())).is_err());
+        let big = STANDARD.encode(vec![b'x'; launch::USER_DATA_BYTES_MAX + 1]);
+        assert!(check_user_data(Some(big)).is_err());
+        let full = STANDARD.encode(vec![b'x'; launch::USER_DATA_BYTES_MAX]);
+        assert!(check_user_data(Some(full)).is_ok());
+    }
+
+    #[test]
+    fn metadata_choices() {
+        let spec = metadata_spec(None, Some("optional".into()), Some(64), Some("enabled".into())).unwrap();
+        assert_eq!(
+            (spec.tokens_required, spec.hop_limit, spec.tags, spec.enabled),
+            (Some(false), Some(64), Some(true), None)
+        );
+        assert!(metadata_spec(None, Some("maybe".into()), None, None).is_err());
+        assert!(metadata_spec(None, None, Some(65), None).is_err());
+    }
+}
