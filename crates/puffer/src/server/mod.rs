@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 mod balancing;
 pub(crate) mod compute;
+mod console;
 mod images;
 mod names;
 mod reconcilers;
@@ -81,7 +82,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         store: store.clone(),
         metrics: metrics.clone(),
         rng: parking_lot::Mutex::new(Box::new(rand::make_rng::<rand::rngs::StdRng>())),
-        console: Arc::new(puffer_api::NoConsole),
+        console: Arc::new(console::DriverConsole(Arc::clone(&rooms.driver))),
     });
     let registry = puffer_api::registry();
     let dispatch: door::Dispatch =

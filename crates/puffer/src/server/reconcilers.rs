@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use puffer_compute::Driver;
 use puffer_compute::image::ImageStore;
 use puffer_control::group_converge::GroupConverge;
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
@@ -26,6 +27,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Everything that runs behind the door.
 pub(super) struct Rooms {
+    /// What runs the instances.
+    pub(super) driver: Arc<dyn Driver>,
     running: Vec<RunningReconciler>,
 }
 
@@ -67,7 +70,7 @@ pub(super) async fn start(
     let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
     let policies = Arc::new(PolicyExecute::new(store.clone(), Arc::clone(clock)));
     let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), vec![policies]);
-    let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), driver);
+    let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), Arc::clone(&driver));
     let mut running = vec![
         spawn(instances, stopped.clone()),
         spawn(groups, stopped.clone()),
@@ -76,5 +79,5 @@ pub(super) async fn start(
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
     ];
     running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
-    Ok(Rooms { running })
+    Ok(Rooms { driver, running })
 }
