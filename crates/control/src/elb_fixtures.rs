@@ -25,6 +25,11 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 pub(crate) const LB: &str = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/app/web/0123456789abcdef";
 pub(crate) const TG: &str = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/tg/0123456789abcdef";
 
+/// Target group, id and port.
+type TargetKey = (String, String, u16);
+/// State, reason and requests under way.
+type Seen = (TargetState, Option<Reason>, u32);
+
 /// A data plane that remembers what it was told and says what it is told to say.
 #[derive(Default)]
 pub(crate) struct FakePlane {
@@ -39,7 +44,7 @@ pub(crate) struct FakeState {
     pub(crate) epoch: u64,
     pub(crate) n_started: u64,
     pub(crate) bind_errors: Vec<BindError>,
-    pub(crate) targets: BTreeMap<(String, String, u16), (TargetState, Option<Reason>, u32)>,
+    pub(crate) targets: BTreeMap<TargetKey, Seen>,
     pub(crate) counters: Vec<puffer_balancer::ScopeCounters>,
     pub(crate) broken: bool,
     change: u64,
@@ -79,16 +84,15 @@ impl DataPlane for FakePlane {
         if s.epoch == 0 || s.broken {
             return Err(FakePlane::away());
         }
-        let target =
-            |(key, value): (&(String, String, u16), &(TargetState, Option<Reason>, u32))| TargetReport {
-                target_group: key.0.clone(),
-                id: key.1.clone(),
-                port: key.2,
-                state: value.0,
-                reason: value.1,
-                since: NOW,
-                in_flight: value.2,
-            };
+        let target = |(key, value): (&TargetKey, &Seen)| TargetReport {
+            target_group: key.0.clone(),
+            id: key.1.clone(),
+            port: key.2,
+            state: value.0,
+            reason: value.1,
+            since: NOW,
+            in_flight: value.2,
+        };
         Ok(Report {
             epoch: s.epoch,
             generation: s.applied.last().map_or(0, |c| c.generation),

@@ -504,7 +504,7 @@ async fn tags_of_every_kind() {
     let describe = shapes::DescribeTagsInput { resource_arns: Some(arns.clone()) };
     let shown = tags::describe(Arc::clone(&w.cx), describe.clone()).await.unwrap();
     let shown = shown.tag_descriptions.unwrap();
-    assert!(shown.len() == 4 && shown.iter().all(|d| d.tags.as_ref().unwrap() == &[tag.clone()]));
+    assert!(shown.len() == 4 && shown.iter().all(|d| d.tags.as_deref() == Some(std::slice::from_ref(&tag))));
     let remove =
         shapes::RemoveTagsInput { resource_arns: Some(arns), tag_keys: Some(vec!["a".into(), "b".into()]) };
     tags::remove(Arc::clone(&w.cx), remove).await.unwrap();
