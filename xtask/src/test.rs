@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Err(error) => eprintln!("✗ {part}: {error:#}"),
         }
     }
-    println(&format!("{} passed, {n_failed} failed", results.len() - n_failed));
+    println!("{} passed, {n_failed} failed", results.len() - n_failed);
     if n_failed > 0 {
         bail!("{n_failed} of {} parts failed", results.len());
     }
@@ -95,9 +95,4 @@ fn pytest(binary: &Path, part: &str) -> anyhow::Result<()> {
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .current_dir(crate::root()),
     )
-}
-
-#[allow(clippy::print_stdout)]
-fn println(line: &str) {
-    println!("{line}");
 }
