@@ -9,6 +9,7 @@ pub mod alarms;
 pub mod bootstrap;
 #[cfg(test)]
 mod fixtures;
+pub mod group_members;
 pub mod group_step;
 pub mod groups;
 pub mod images;

@@ -1,3 +1,4 @@
+use puffer_inventory::group_members::MemberError;
 use puffer_inventory::groups::GroupError;
 use puffer_inventory::launch::LaunchError;
 use puffer_store::StoreError;
@@ -15,6 +16,16 @@ impl From<GroupError> for ApiError {
             | GroupError::BelowMin { .. }
             | GroupError::AboveMax { .. }
             | GroupError::NoMember(_) => ApiError::validation(text),
+        }
+    }
+}
+
+impl From<MemberError> for ApiError {
+    fn from(error: MemberError) -> Self {
+        match error {
+            MemberError::Group(error) => error.into(),
+            MemberError::Store(error) => ApiError::internal(&error),
+            other => ApiError::validation(other.to_string()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Activities of a step: begun, moved on, closed.
 
+use std::sync::Arc;
+
 use puffer_core::autoscaling::{Activity, ActivityStatus, CauseSentence, Group, texts};
 use puffer_core::{Timestamp, ids};
 use puffer_store::Transaction;
@@ -17,11 +19,10 @@ pub(crate) struct Begin<'a> {
     pub(crate) status: ActivityStatus,
 }
 
-/// Records an activity that begins now; says its id.
-pub(crate) fn begin(tx: &mut Transaction<'_>, b: Begin<'_>, now: Timestamp, rng: &mut dyn Rng) -> String {
-    let id = ids::uuid_v7(now, rng);
+/// Records an activity that begins now.
+pub(crate) fn begin(tx: &mut Transaction<'_>, b: Begin<'_>, now: Timestamp, rng: &mut dyn Rng) -> Arc<Activity> {
     tx.put(Activity {
-        id: id.clone(),
+        id: ids::uuid_v7(now, rng),
         group: b.group.name.clone(),
         group_arn: b.group.arn.clone(),
         instance_id: b.instance_id.map(str::to_owned),
@@ -34,8 +35,7 @@ pub(crate) fn begin(tx: &mut Transaction<'_>, b: Begin<'_>, now: Timestamp, rng:
         progress: progress(b.status),
         details: texts::details(b.subnet, b.zone),
         reasons: b.reasons,
-    });
-    id
+    })
 }
 
 /// Moves an activity on.

@@ -46,7 +46,7 @@ impl Step<'_, '_> {
                 false => ActivityStatus::InProgress,
             },
         };
-        let activity = activity::begin(self.tx, begin, self.now, self.rng);
+        let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         let now = self.now;
         self.tx.update::<Member>(id, |m| {
             (m.state, m.state_since) = (LifecycleState::Terminating, now);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use puffer_core::autoscaling::plan::{Action, LaunchWhy, zones};
 use puffer_core::autoscaling::{
-    ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member, backoff,
-    texts,
+    ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member,
+    backoff, texts,
 };
 use puffer_core::ec2::{Instance, LaunchTemplateData};
 use puffer_store::Reader;
@@ -93,7 +93,8 @@ impl Step<'_, '_> {
                         max_count: batch.n,
                         ..request.clone()
                     };
-                    run_instances(self.tx, &placed, self.now, self.rng).map_err(|e| (e.to_string(), e.class()))
+                    run_instances(self.tx, &placed, self.now, self.rng)
+                        .map_err(|e| (e.to_string(), e.class()))
                 }
                 Err(e) => Err((e.to_string(), e.class())),
             };
@@ -114,17 +115,26 @@ impl Step<'_, '_> {
             matches!(
                 a,
                 Action::Launch { why: LaunchWhy::Difference(..), .. }
-                    | Action::Terminate { why: puffer_core::autoscaling::plan::TerminateWhy::Difference(..), .. }
+                    | Action::Terminate {
+                        why: puffer_core::autoscaling::plan::TerminateWhy::Difference(..),
+                        ..
+                    }
             )
         });
-        let counted = self.tx.list_by::<Member>("group", &self.group.name).iter().filter(|m| m.counts()).count();
+        let counted =
+            self.tx.list_by::<Member>("group", &self.group.name).iter().filter(|m| m.counts()).count();
         if wanted && counted == self.group.desired as usize {
             self.group.desired_cause.clear();
             self.group.desired_reasons.clear();
         }
     }
 
-    fn join(&mut self, instance: &Arc<Instance>, batch: &Batch<'_>, cause: Vec<puffer_core::autoscaling::CauseSentence>) {
+    fn join(
+        &mut self,
+        instance: &Arc<Instance>,
+        batch: &Batch<'_>,
+        cause: Vec<puffer_core::autoscaling::CauseSentence>,
+    ) {
         let mut reasons = match batch.why {
             LaunchWhy::Difference(..) => self.group.desired_reasons.clone(),
             LaunchWhy::Replacement | LaunchWhy::Rebalance => Vec::new(),
@@ -140,7 +150,7 @@ impl Step<'_, '_> {
             zone: batch.zone,
             status: ActivityStatus::PreInService,
         };
-        let activity_id = activity::begin(self.tx, begin, self.now, self.rng);
+        let activity_id = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         self.tx.put(Member {
             instance_id: instance.id.clone(),
             group: self.group.name.clone(),
@@ -185,7 +195,7 @@ impl Step<'_, '_> {
             zone: batch.zone,
             status: ActivityStatus::InProgress,
         };
-        let id = activity::begin(self.tx, begin, self.now, self.rng);
+        let id = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         activity::fail_launch(self.tx, &id, message, self.now);
         backoff::launch_failed(&mut self.group, batch.zone, class, self.now);
         let waits = self.group.launch_backoff.iter().chain(self.group.zone_backoff.values());

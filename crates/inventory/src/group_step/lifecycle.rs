@@ -115,7 +115,7 @@ impl Step<'_, '_> {
             zone: &observed.member.zone,
             status: ActivityStatus::InProgress,
         };
-        let activity = activity::begin(self.tx, begin, self.now, self.rng);
+        let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         activity::close(self.tx, &activity, ActivityStatus::Successful, self.now);
     }
 

@@ -46,8 +46,13 @@ impl Step<'_, '_> {
 
     /// Registers a member with the attached target groups that it has not been dealt with for.
     pub(super) fn register(&mut self, member: &Member) {
-        let new: Vec<String> =
-            self.group.target_groups.iter().filter(|arn| !member.traffic_sources.contains(arn)).cloned().collect();
+        let new: Vec<String> = self
+            .group
+            .target_groups
+            .iter()
+            .filter(|arn| !member.traffic_sources.contains(arn))
+            .cloned()
+            .collect();
         if new.is_empty() {
             return;
         }
@@ -81,7 +86,10 @@ impl Step<'_, '_> {
         for arn in arns {
             self.deregister_from(id, arn);
         }
-        observed.targets.iter().any(|t| self.tx.get::<Target>(&Target::key_of(&t.target_group, &t.id, t.port)).is_some())
+        observed
+            .targets
+            .iter()
+            .any(|t| self.tx.get::<Target>(&Target::key_of(&t.target_group, &t.id, t.port)).is_some())
     }
 
     fn deregister_from(&mut self, id: &str, arn: &str) {
