@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
 use puffer_store::Store;
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 /// The rooms and facts a handler works with, one per server.
 pub struct Ctx {
@@ -24,4 +25,11 @@ pub struct Ctx {
     pub rng: Mutex<Box<dyn Rng + Send>>,
     /// Where console output comes from.
     pub console: Arc<dyn crate::ConsoleSource>,
+}
+
+impl Ctx {
+    /// A generator of its own for one request, so that the shared one is not locked during a transaction.
+    pub fn fork_rng(&self) -> StdRng {
+        StdRng::from_rng(&mut **self.rng.lock())
+    }
 }

@@ -128,7 +128,12 @@ impl Request<'_, '_> {
     }
 
     /// Lets members go; their instances stay.
-    pub fn detach(&mut self, group: &str, ids: &[String], decrement: bool) -> Result<Vec<Arc<Activity>>, MemberError> {
+    pub fn detach(
+        &mut self,
+        group: &str,
+        ids: &[String],
+        decrement: bool,
+    ) -> Result<Vec<Arc<Activity>>, MemberError> {
         use LifecycleState as S;
         let (group, members) = self.members(group, ids)?;
         for m in &members {
@@ -189,7 +194,8 @@ impl Request<'_, '_> {
         for m in &members {
             let id = &m.instance_id;
             let cause = texts::brought_by_user(id, "moved out of standby", from, to);
-            let activity = self.begin(&group, m, texts::out_of_standby(id), cause, ActivityStatus::PreInService);
+            let activity =
+                self.begin(&group, m, texts::out_of_standby(id), cause, ActivityStatus::PreInService);
             let now = self.now;
             self.tx.update::<Member>(id, |m| {
                 (m.state, m.state_since) = (LifecycleState::Pending, now);
@@ -209,8 +215,7 @@ impl Request<'_, '_> {
         let group = groups::active(&self.tx.reader(), group)?;
         let mut instances = Vec::with_capacity(ids.len());
         for id in ids {
-            let instance =
-                self.tx.get::<Instance>(id).ok_or_else(|| MemberError::NoInstance(id.clone()))?;
+            let instance = self.tx.get::<Instance>(id).ok_or_else(|| MemberError::NoInstance(id.clone()))?;
             if let Some(member) = self.tx.get::<Member>(id) {
                 return Err(MemberError::OtherGroup(id.clone(), member.group.clone()));
             }

@@ -36,7 +36,7 @@ async fn terminate_instance(
     let id = required(input.instance_id, "instanceId")?;
     let decrement = required(input.should_decrement_desired_capacity, "shouldDecrementDesiredCapacity")?;
     let now = cx.clock.now();
-    let mut rng = cx.step_rng();
+    let mut rng = cx.fork_rng();
     let activity = cx
         .store
         .transact::<_, MemberError>(|tx| Request { tx, now, rng: &mut rng }.terminate(&id, decrement))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, texts};
 use puffer_core::ec2::Subnet;
 use puffer_core::{Timestamp, ids};
-use puffer_inventory::groups;
+use puffer_inventory::{group_step, groups};
 use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
 
@@ -143,6 +143,7 @@ fn resize(
 async fn delete(cx: Arc<Ctx>, input: shape::DeleteAutoScalingGroupType) -> Result<(), ApiError> {
     let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
     let force = input.force_delete.unwrap_or(false);
+    let now = cx.clock.now();
     cx.store
         .transact::<_, Refused>(|tx| {
             let group = match tx.get::<Group>(&name) {
@@ -168,6 +169,10 @@ async fn delete(cx: Arc<Ctx>, input: shape::DeleteAutoScalingGroupType) -> Resul
                      request(s) still in the group.",
                 )
                 .into());
+            }
+            if groups::members(&tx.reader(), &name).is_empty() {
+                group_step::remove_group(tx, &group, now);
+                return Ok(());
             }
             groups::change(tx, &name, |g| {
                 g.status = GroupStatus::Deleting;

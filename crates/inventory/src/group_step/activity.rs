@@ -20,7 +20,12 @@ pub(crate) struct Begin<'a> {
 }
 
 /// Records an activity that begins now.
-pub(crate) fn begin(tx: &mut Transaction<'_>, b: Begin<'_>, now: Timestamp, rng: &mut dyn Rng) -> Arc<Activity> {
+pub(crate) fn begin(
+    tx: &mut Transaction<'_>,
+    b: Begin<'_>,
+    now: Timestamp,
+    rng: &mut dyn Rng,
+) -> Arc<Activity> {
     tx.put(Activity {
         id: ids::uuid_v7(now, rng),
         group: b.group.name.clone(),

@@ -19,7 +19,7 @@ async fn try_register(store: &Store, tg: &str, targets: &[TargetDescription]) ->
         other => {
             let _: () = other.unwrap();
             Ok(())
-        },
+        }
     }
 }
 

@@ -200,9 +200,7 @@ async fn templates_resolve_by_version_and_overrides_win() {
         assert!(launch_templates::delete_version(tx, &by_id, "1").is_err());
         launch_templates::delete_version(tx, &by_id, "2").unwrap();
         assert_eq!(launch_templates::latest(&tx.reader(), &template.id), Some(1));
-        assert!(
-            security_groups::delete(tx, &group.id).unwrap_err().to_string().contains("dependent")
-        );
+        assert!(security_groups::delete(tx, &group.id).unwrap_err().to_string().contains("dependent"));
     })
     .await;
 }
