@@ -8,6 +8,7 @@ mod data_plane;
 #[cfg(test)]
 mod elb_fixtures;
 pub mod group_converge;
+pub mod image_build;
 mod image_source;
 pub mod instance_converge;
 mod metric_collect;

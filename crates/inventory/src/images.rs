@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::ec2::{Image, ImageState};
+use puffer_core::ec2::{Image, ImageState, StateReason};
 use puffer_core::ssm::Parameter;
 use puffer_core::{Tags, Timestamp};
 use puffer_store::{Reader, StoreError, Transaction};
@@ -102,7 +102,7 @@ pub fn adopt(tx: &mut Transaction<'_>, found: &FoundImage, now: Timestamp) -> bo
                 tags: Tags::new(),
             });
             for name in found.aliases.iter().cloned().chain([alias_of(&found.name)]) {
-                point(tx, name, found, now);
+                point(tx, name, &found.id, found.created_at, now);
             }
             return true;
         }
@@ -110,21 +110,59 @@ pub fn adopt(tx: &mut Transaction<'_>, found: &FoundImage, now: Timestamp) -> bo
     false
 }
 
+/// The files of a pending image are there. Nothing happens if it was deregistered meanwhile.
+pub fn complete(tx: &mut Transaction<'_>, id: &str, size_bytes: u64, now: Timestamp) {
+    let Some(image) = tx.get::<Image>(id).filter(|i| i.state == ImageState::Pending) else { return };
+    tx.update::<Image>(id, |i| {
+        i.state = ImageState::Available;
+        i.root_volume_gib = i.root_volume_gib.max(root_gib(size_bytes));
+    });
+    point(tx, alias_of(&image.name), id, image.created_at, now);
+}
+
+/// A pending image cannot be made.
+pub fn fail(tx: &mut Transaction<'_>, id: &str, reason: StateReason) {
+    if tx.get::<Image>(id).is_some_and(|i| i.state == ImageState::Pending) {
+        tx.update::<Image>(id, |i| {
+            i.state = ImageState::Failed;
+            i.state_reason = Some(reason);
+        });
+    }
+}
+
+/// Drops the record of a deregistered image whose files are gone. Parameters that named it name the newest other image of its
+/// name, or vanish.
+pub fn forget(tx: &mut Transaction<'_>, id: &str, now: Timestamp) {
+    let Some(gone) = tx.get::<Image>(id) else { return };
+    tx.delete::<Image>(id);
+    let available = |i: &Arc<Image>| i.state == ImageState::Available;
+    let next =
+        tx.list_by::<Image>("name", &gone.name).into_iter().filter(available).max_by_key(|i| i.created_at);
+    let naming: Vec<Arc<Parameter>> = tx.list::<Parameter>().into_iter().filter(|p| p.value == id).collect();
+    for parameter in naming {
+        match &next {
+            Some(next) => point(tx, parameter.name.clone(), &next.id, next.created_at, now),
+            None => drop(tx.delete::<Parameter>(&parameter.name)),
+        }
+    }
+}
+
 /// `/puffer/images/<name>/latest`.
 pub fn alias_of(name: &str) -> String {
     format!("/puffer/images/{name}/latest")
 }
 
-fn point(tx: &mut Transaction<'_>, name: String, found: &FoundImage, now: Timestamp) {
+fn point(tx: &mut Transaction<'_>, name: String, id: &str, created_at: Timestamp, now: Timestamp) {
     let present = tx.get::<Parameter>(&name);
-    let newer = present.as_ref().and_then(|p| tx.get::<Image>(&p.value)).is_some_and(|i| {
-        i.id != found.id && i.state == ImageState::Available && i.created_at > found.created_at
-    });
-    if newer || present.as_ref().is_some_and(|p| p.value == found.id) {
+    let newer = present
+        .as_ref()
+        .and_then(|p| tx.get::<Image>(&p.value))
+        .is_some_and(|i| i.id != id && i.state == ImageState::Available && i.created_at > created_at);
+    if newer || present.as_ref().is_some_and(|p| p.value == id) {
         return;
     }
     let version = present.map_or(0, |p| p.version) + 1;
-    tx.put(Parameter { name, value: found.id.clone(), version, modified_at: now });
+    tx.put(Parameter { name, value: id.to_owned(), version, modified_at: now });
 }
 
 /// The image id that `image_id` means: itself, or the value of the parameter that `resolve:ssm:` names.

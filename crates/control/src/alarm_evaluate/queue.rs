@@ -47,14 +47,15 @@ impl Queue {
     /// Takes over an alarm as it is in the store. New settings are evaluated at once; a mere change of state is not.
     pub(super) fn put(&mut self, alarm: Arc<Alarm>, metrics: &Metrics, now: Timestamp) {
         if let Some(watched) = self.watched.get_mut(alarm.name.as_str())
-            && watched.has_settings_of(&alarm) {
-                let set_by_hand = alarm.state_updated_at > watched.alarm.state_updated_at;
-                watched.alarm = alarm;
-                if set_by_hand && watched.is_new_state() {
-                    self.set_by_hand.push(Arc::from(watched.alarm.name.as_str()));
-                }
-                return;
+            && watched.has_settings_of(&alarm)
+        {
+            let set_by_hand = alarm.state_updated_at > watched.alarm.state_updated_at;
+            watched.alarm = alarm;
+            if set_by_hand && watched.is_new_state() {
+                self.set_by_hand.push(Arc::from(watched.alarm.name.as_str()));
             }
+            return;
+        }
         let name: Arc<str> = alarm.name.as_str().into();
         let fired_at = self.watched.get(&name).and_then(|w| w.fired_at);
         let mut watched = Watched::new(alarm, metrics);

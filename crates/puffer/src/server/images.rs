@@ -1,6 +1,6 @@
 //! The image store as the control plane needs it. Its calls copy and hash files, so they run on threads of their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -82,7 +82,9 @@ impl ImageSource for StoredImages {
         let id = image_id.to_owned();
         self.run(move |store, staged| {
             drop(staged.lock().remove(&id));
-            store.remove(&id)
+            store.remove(&id)?;
+            // An image stays until no instance needs it, so what no image needs now nobody does.
+            store.collect(&HashSet::new())
         })
         .await
     }
