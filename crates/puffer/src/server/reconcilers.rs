@@ -6,6 +6,7 @@ use std::time::Duration;
 use puffer_compute::Driver;
 use puffer_compute::image::ImageStore;
 use puffer_control::group_converge::GroupConverge;
+use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     AlarmEvaluate, ImageSource, LoopbackPlacement, MetricCollect, MetricFlush, NoFiles, PolicyExecute,
@@ -60,12 +61,18 @@ pub(super) async fn start(
         ConvergeRooms {
             store: store.clone(),
             driver: Arc::clone(&driver),
-            images,
+            images: Arc::clone(&images),
             placement: Arc::new(LoopbackPlacement),
             clock: Arc::clone(clock),
         },
         ConvergeLimits::default(),
     );
+    let builder = ImageBuild::new(BuildRooms {
+        store: store.clone(),
+        driver: Arc::clone(&driver),
+        images,
+        clock: Arc::clone(clock),
+    });
     let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
     let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
     let policies = Arc::new(PolicyExecute::new(store.clone(), Arc::clone(clock)));
@@ -73,6 +80,7 @@ pub(super) async fn start(
     let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), Arc::clone(&driver));
     let mut running = vec![
         spawn(instances, stopped.clone()),
+        spawn(builder, stopped.clone()),
         spawn(groups, stopped.clone()),
         spawn(alarms, stopped.clone()),
         spawn(usage, stopped.clone()),
