@@ -27,7 +27,7 @@ pub struct DebianBuild {
     pub suite: Option<String>,
     /// Packages beside the minimal system (`--variant=minbase`).
     pub packages: Vec<String>,
-    /// Files put into the tree: `(path on the host, path in the image)`.
+    /// Files put into the tree: `(path on the host, directory in the image)`.
     pub copies: Vec<(PathBuf, String)>,
     /// Shell commands run on the host with the tree's path as `$1`, after the packages are installed.
     pub hooks: Vec<String>,
@@ -68,6 +68,8 @@ pub(super) fn build(
         command.arg(format!("--include={}", build.packages.join(",")));
     }
     for (from, to) in &build.copies {
+        let to = quoted(Path::new(to));
+        command.arg(format!("--customize-hook=mkdir -p \"$1\"{to}"));
         command.arg(format!("--customize-hook=copy-in {} {to}", quoted(from)));
     }
     for hook in &build.hooks {

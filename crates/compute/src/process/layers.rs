@@ -128,6 +128,10 @@ fn copy_over(
                 fs::copy(&from, &to)?;
                 own(&to, &meta);
                 fs::set_permissions(&to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
+                if let Ok(Some(capability)) = xattr::get(&from, "security.capability") {
+                    // Refused without privileges, where it would have no effect either.
+                    let _ = xattr::set(&to, "security.capability", &capability);
+                }
             }
         }
         // Devices, sockets and pipes have no meaning in a tree that nobody boots.
