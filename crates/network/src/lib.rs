@@ -1,8 +1,8 @@
 //! Floor 1: the network of instances: bridges, addresses, security groups, metadata and names.
 
+mod bridge_fabric;
 pub mod dns;
 mod fabric;
 
-pub use fabric::{
-    DesiredGroup, DesiredNetwork, DesiredSubnet, Endpoint, EndpointKind, Fabric, FabricError,
-};
+pub use bridge_fabric::{BridgeFabric, Missing, Services, pick_vpc_cidr, probe};
+pub use fabric::{DesiredGroup, DesiredNetwork, DesiredSubnet, Endpoint, EndpointKind, Fabric, FabricError};
