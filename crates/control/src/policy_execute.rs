@@ -2,15 +2,23 @@
 //!
 //! What fired in one evaluation is sorted by group and decided group by group, each in one transaction
 //! ([`puffer_inventory::policy_run`]); the group's converger sees the new wanted capacity and acts.
+//!
+//! Instances that warm up count as capacity but not in the metric. CloudWatch's metric of a group knows nothing of warm-ups, so
+//! while some instances warm up, the predefined metrics are taken anew over those that have.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use puffer_core::Clock;
-use puffer_core::autoscaling::{ScalingPolicy, texts};
+use puffer_core::alarm::{MetricId, MetricQuery, MetricSource, Statistic};
+use puffer_core::autoscaling::scaling::{self, Reaction};
+use puffer_core::autoscaling::{LifecycleState, PolicyKind, ScalingPolicy, TargetTrackingMetric, texts};
+use puffer_inventory::group_step::Observation;
 use puffer_inventory::policies;
 use puffer_inventory::policy_run::{self, Outcome, RunError, Trigger};
+use puffer_metrics::Metrics;
 use puffer_store::Store;
 
 use crate::{ActionOutcome, AlarmAction, FiredAlarm};
@@ -18,13 +26,49 @@ use crate::{ActionOutcome, AlarmAction, FiredAlarm};
 /// Takes the alarms whose action is a scaling policy.
 pub struct PolicyExecute {
     store: Store,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
 }
 
+/// Periods looked back for an instance's newest datapoint: one may just not have been published yet.
+const PERIODS_BACK: u32 = 3;
+
 impl PolicyExecute {
     /// Over the policies of this store.
-    pub fn new(store: Store, clock: Arc<dyn Clock>) -> PolicyExecute {
-        PolicyExecute { store, clock }
+    pub fn new(store: Store, metrics: Metrics, clock: Arc<dyn Clock>) -> PolicyExecute {
+        PolicyExecute { store, metrics, clock }
+    }
+
+    /// The policy's metric over the group's warmed instances, if some are warming up and the metric is one of instances.
+    fn warmed_value(&self, policy: &ScalingPolicy) -> Option<f64> {
+        let PolicyKind::TargetTracking(tracking) = &policy.kind else { return None };
+        let TargetTrackingMetric::Predefined { .. } = &tracking.metric else { return None };
+        let now = self.clock.now();
+        let (ids, queries, period_s) = self.store.read(|r| {
+            let seen = Observation::of(r, &policy.group)?;
+            let warmup = Duration::from_secs(scaling::warmup_s(policy, &seen.group).into());
+            let serving = seen.members.iter().filter(|m| m.member.counts());
+            let (warm, warming): (Vec<_>, Vec<_>) = serving.partition(|m| {
+                let since = m.member.in_service_at.filter(|_| m.member.state == LifecycleState::InService);
+                since.is_some_and(|at| at + warmup <= now)
+            });
+            let reaction = Reaction::of(&seen.group.tags);
+            let (queries, period_s, _) = scaling::metric_of(tracking, &seen.group.name, &reaction).ok()?;
+            let ids: Vec<String> = warm.iter().map(|m| m.member.instance_id.clone()).collect();
+            (!warming.is_empty() && !ids.is_empty()).then_some((ids, queries, period_s))
+        })?;
+        let [MetricQuery { source: MetricSource::Stat { metric, .. }, .. }] = &queries[..] else { return None };
+        if metric.namespace != "AWS/EC2" {
+            return None;
+        }
+        let start = now.floor_to(period_s.into()) - Duration::from_secs((period_s * PERIODS_BACK).into());
+        let newest = ids.iter().filter_map(|id| {
+            let of_instance = MetricId::new(&metric.namespace, &metric.name, &[("InstanceId", id)]);
+            let points = self.metrics.query(&of_instance, None, Statistic::Average, period_s, start, now);
+            points.last().map(|(_, value)| *value)
+        });
+        let values: Vec<f64> = newest.collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 
     async fn run_group(&self, group: &str, fired: Vec<(Arc<ScalingPolicy>, Trigger)>) -> Vec<ActionOutcome> {
@@ -65,7 +109,9 @@ impl AlarmAction for PolicyExecute {
         let mut by_group: BTreeMap<String, Vec<(usize, Arc<ScalingPolicy>, Trigger)>> = BTreeMap::new();
         for (place, alarm) in fired.into_iter().enumerate() {
             let Some(policy) = self.store.read(|r| policies::by_arn(r, &alarm.action)) else { continue };
+            let high = !scaling::is_low_alarm(&alarm.alarm);
             let trigger = Trigger::Alarm {
+                warmed_value: if high { self.warmed_value(&policy) } else { None },
                 name: alarm.alarm,
                 state: alarm.state,
                 value: alarm.value,

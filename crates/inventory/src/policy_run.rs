@@ -33,6 +33,8 @@ pub enum Trigger {
         threshold: f64,
         /// The datapoints that decided, oldest first.
         datapoints: Vec<f64>,
+        /// The same metric over the instances that have warmed up, if some have not.
+        warmed_value: Option<f64>,
     },
     /// `ExecutePolicy`.
     User {
@@ -123,14 +125,16 @@ fn kept(decision: Decision) -> Outcome {
 
 fn explain(trigger: &Trigger) -> Vec<String> {
     match trigger {
-        Trigger::Alarm { name, state, value, threshold, datapoints } => {
+        Trigger::Alarm { name, state, value, threshold, datapoints, warmed_value } => {
             let points: Vec<String> = datapoints.iter().map(|d| format!("{d:.4}")).collect();
             let value = value.map_or_else(|| "no data".to_owned(), |v| format!("{v:.4}"));
-            vec![format!(
+            let mut reasons = vec![format!(
                 "alarm {name} is {} at {value} against {threshold} (datapoints, oldest first: {})",
                 state.name(),
                 points.join(", ")
-            )]
+            )];
+            reasons.extend(warmed_value.map(|v| format!("without those that warm up, the metric is {v:.4}")));
+            reasons
         }
         Trigger::User { .. } => vec!["ExecutePolicy asked for it".to_owned()],
     }
@@ -148,7 +152,9 @@ fn decide(
         return Decision::Keep(Keep::Disabled);
     }
     let (value, threshold, honor_cooldown, by_alarm) = match trigger {
-        Trigger::Alarm { name, value, threshold, .. } => (*value, Some(*threshold), true, Some(name)),
+        Trigger::Alarm { name, value, threshold, warmed_value, .. } => {
+            (warmed_value.or(*value), Some(*threshold), true, Some(name))
+        }
         Trigger::User { metric_value, breach_threshold, honor_cooldown } => {
             (*metric_value, *breach_threshold, *honor_cooldown, None)
         }

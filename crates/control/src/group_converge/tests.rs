@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use puffer_core::alarm::AlarmState;
+use puffer_core::alarm::{AlarmState, MetricId, Unit};
 use puffer_core::autoscaling::scaling::AlarmNames;
 use puffer_core::autoscaling::{
     Activity, ActivityStatus, AdjustmentType, Group, GroupStatus, GroupTag, HealthStatus, InstanceSource,
@@ -13,6 +13,7 @@ use puffer_core::elb::{Target, TargetGroup, TargetState, TargetType};
 use puffer_core::{Clock, ManualClock, Timestamp};
 use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
 use puffer_inventory::{groups, instances, policies, targets};
+use puffer_metrics::{Metrics, Options, Sample};
 use puffer_store::{Store, StoreError, Transaction};
 
 use super::*;
@@ -476,7 +477,20 @@ impl World {
         self.edit(|tx| policies::put(tx, policy, &group, &names, now).unwrap()).await
     }
 
+    fn metrics(&self) -> Metrics {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Metrics::open(&self.dir.path().join("m.redb"), clock, Options::default()).unwrap()
+    }
+
     async fn fire(&self, fired: &[(&ScalingPolicy, &str, f64, f64)]) -> Vec<String> {
+        self.fire_over(self.metrics(), fired).await
+    }
+
+    async fn fire_over(
+        &self,
+        metrics: Metrics,
+        fired: &[(&ScalingPolicy, &str, f64, f64)],
+    ) -> Vec<String> {
         for (_, alarm, ..) in fired {
             self.edit(|tx| tx.update::<puffer_core::alarm::Alarm>(alarm, |a| a.state = AlarmState::Alarm))
                 .await;
@@ -490,7 +504,7 @@ impl World {
             datapoints: vec![*value],
             at: self.now(),
         });
-        let execute = PolicyExecute::new(self.store.clone(), Arc::clone(&self.clock) as Arc<dyn Clock>);
+        let execute = PolicyExecute::new(self.store.clone(), metrics, Arc::clone(&self.clock) as Arc<dyn Clock>);
         execute.run(fired.collect()).await.into_iter().map(|o| o.summary).collect()
     }
 }
@@ -536,6 +550,28 @@ async fn alarms_grow_and_shrink_a_group_and_the_activities_say_why() {
     w.converge().await;
     let said = w.fire(&[(&policy, high, 500.0, 50.0)]).await;
     assert!(said[0].contains("AlarmNotification is suspended"), "{said:?}");
+}
+
+#[tokio::test]
+async fn instances_that_warm_up_do_not_water_the_metric_down() {
+    let mut w = World::new().await;
+    w.group(9, 2, |_| ()).await;
+    w.converge().await;
+    w.clock.advance(Duration::from_secs(300));
+    w.set_desired(3).await;
+    w.converge().await;
+    let policy = w.put_policy(ScalingPolicy { warmup_s: Some(120), ..tracking("cpu", 50.0) }).await;
+    let metrics = w.metrics();
+    let at = w.now();
+    w.clock.advance(Duration::from_secs(61));
+    for m in w.members() {
+        let busy = if m.in_service_at == Some(at) { 0.0 } else { 100.0 };
+        let metric = MetricId::new("AWS/EC2", "CPUUtilization", &[("InstanceId", &m.instance_id)]);
+        metrics.put(&metric, Unit::Percent, at, Sample::Value(busy), 60).unwrap();
+    }
+    let said = w.fire_over(metrics, &[(&policy, &policy.alarms[0].name, 66.6, 50.0)]).await;
+    assert_eq!(said, ["policy cpu changed the desired capacity from 3 to 4"]);
+    assert!(w.the_group().desired_reasons.iter().any(|r| r.contains("the metric is 100.0000")));
 }
 
 #[tokio::test]

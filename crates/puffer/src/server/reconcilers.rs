@@ -75,7 +75,7 @@ pub(super) async fn start(
     });
     let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
     let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
-    let policies = Arc::new(PolicyExecute::new(store.clone(), Arc::clone(clock)));
+    let policies = Arc::new(PolicyExecute::new(store.clone(), metrics.clone(), Arc::clone(clock)));
     let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), vec![policies]);
     let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), Arc::clone(&driver));
     let mut running = vec![
