@@ -1,5 +1,6 @@
 //! Floor 2: reconcilers. Each reads the store and the metrics, asks `core` what to do, and acts through floor 1.
 
+mod activity_prune;
 mod alarm_action;
 mod alarm_evaluate;
 mod balancer_metrics;
@@ -22,6 +23,7 @@ mod target_sync;
 mod tick;
 mod wake;
 
+pub use activity_prune::ActivityPrune;
 pub use alarm_action::{ActionOutcome, AlarmAction, FiredAlarm};
 pub use alarm_evaluate::{AlarmEvaluate, AlarmStatus};
 pub use balancer_metrics::{BalancerMetrics, BalancerMetricsStatus};

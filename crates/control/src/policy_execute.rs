@@ -57,7 +57,9 @@ impl PolicyExecute {
             let ids: Vec<String> = warm.iter().map(|m| m.member.instance_id.clone()).collect();
             (!warming.is_empty() && !ids.is_empty()).then_some((ids, queries, period_s))
         })?;
-        let [MetricQuery { source: MetricSource::Stat { metric, .. }, .. }] = &queries[..] else { return None };
+        let [MetricQuery { source: MetricSource::Stat { metric, .. }, .. }] = &queries[..] else {
+            return None;
+        };
         if metric.namespace != "AWS/EC2" {
             return None;
         }

@@ -486,11 +486,7 @@ impl World {
         self.fire_over(self.metrics(), fired).await
     }
 
-    async fn fire_over(
-        &self,
-        metrics: Metrics,
-        fired: &[(&ScalingPolicy, &str, f64, f64)],
-    ) -> Vec<String> {
+    async fn fire_over(&self, metrics: Metrics, fired: &[(&ScalingPolicy, &str, f64, f64)]) -> Vec<String> {
         for (_, alarm, ..) in fired {
             self.edit(|tx| tx.update::<puffer_core::alarm::Alarm>(alarm, |a| a.state = AlarmState::Alarm))
                 .await;
@@ -504,7 +500,8 @@ impl World {
             datapoints: vec![*value],
             at: self.now(),
         });
-        let execute = PolicyExecute::new(self.store.clone(), metrics, Arc::clone(&self.clock) as Arc<dyn Clock>);
+        let execute =
+            PolicyExecute::new(self.store.clone(), metrics, Arc::clone(&self.clock) as Arc<dyn Clock>);
         execute.run(fired.collect()).await.into_iter().map(|o| o.summary).collect()
     }
 }

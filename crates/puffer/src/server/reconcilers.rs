@@ -9,8 +9,8 @@ use puffer_control::group_converge::GroupConverge;
 use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
-    AlarmEvaluate, ImageSource, LoopbackPlacement, MetricCollect, MetricFlush, NoFiles, PolicyExecute,
-    RunningReconciler, spawn,
+    ActivityPrune, AlarmEvaluate, ImageSource, LoopbackPlacement, MetricCollect, MetricFlush, NoFiles,
+    PolicyExecute, RunningReconciler, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -85,6 +85,7 @@ pub(super) async fn start(
         spawn(alarms, stopped.clone()),
         spawn(usage, stopped.clone()),
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
+        spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),
     ];
     running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
     Ok(Rooms { driver, running })
