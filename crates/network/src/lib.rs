@@ -3,6 +3,7 @@
 mod bridge_fabric;
 pub mod dns;
 mod fabric;
+pub mod metadata;
 
 pub use bridge_fabric::{BridgeFabric, Missing, Services, pick_vpc_cidr, probe};
 pub use fabric::{DesiredGroup, DesiredNetwork, DesiredSubnet, Endpoint, EndpointKind, Fabric, FabricError};

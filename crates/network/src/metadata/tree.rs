@@ -1,0 +1,137 @@
+//! The paths below `/latest/`: leaves with their contents; directories follow from them.
+
+use super::InstanceMetadata;
+
+/// Versions that clients ask for; all show the same.
+pub(super) const VERSIONS: [&str; 10] = [
+    "1.0",
+    "2009-04-04",
+    "2011-01-01",
+    "2014-02-25",
+    "2016-09-02",
+    "2018-09-24",
+    "2019-10-01",
+    "2020-10-27",
+    "2021-03-23",
+    "latest",
+];
+
+/// What a path is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    /// A value.
+    Leaf(Vec<u8>),
+    /// A directory's listing.
+    Listing(String),
+}
+
+/// The value or listing at `path` (without version and leading slash); `None` if there is no such thing.
+pub(super) fn find(instance: &InstanceMetadata, path: &str) -> Option<Node> {
+    let leaves = leaves(instance);
+    let path = path.trim_matches('/');
+    if let Some((_, value)) = leaves.iter().find(|(name, _)| name == path) {
+        return Some(Node::Leaf(value.clone()));
+    }
+    let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in &leaves {
+        let Some(rest) = name.strip_prefix(&prefix) else { continue };
+        let shown = match rest.split_once('/') {
+            // The list of keys shows index and name.
+            Some((index, _)) if path == "meta-data/public-keys" => {
+                let key = instance.key.as_ref().map_or("", |(name, _)| name);
+                format!("{index}={key}")
+            }
+            Some((dir, _)) if path.is_empty() => dir.to_owned(),
+            Some((dir, _)) => format!("{dir}/"),
+            None => rest.to_owned(),
+        };
+        if !names.contains(&shown) {
+            names.push(shown);
+        }
+    }
+    names.sort();
+    (!names.is_empty()).then(|| Node::Listing(names.join("\n")))
+}
+
+fn leaves(i: &InstanceMetadata) -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<(String, Vec<u8>)> = Vec::with_capacity(64);
+    let mut put = |path: &str, value: String| all.push((format!("meta-data/{path}"), value.into_bytes()));
+    put("ami-id", i.image_id.clone());
+    put("ami-launch-index", i.ami_launch_index.to_string());
+    put("hostname", i.hostname.clone());
+    put("instance-action", "none".to_owned());
+    put("instance-id", i.instance_id.clone());
+    put("instance-life-cycle", if i.is_spot { "spot" } else { "on-demand" }.to_owned());
+    put("instance-type", i.instance_type.clone());
+    put("local-hostname", i.hostname.clone());
+    put("local-ipv4", i.private_ip.to_string());
+    put("mac", i.mac.clone());
+    put("reservation-id", i.reservation_id.clone());
+    put("security-groups", i.security_groups.join("\n"));
+    put("placement/availability-zone", i.zone.clone());
+    put("placement/availability-zone-id", i.zone_id.clone());
+    put("placement/region", i.region.clone());
+    put("services/domain", "amazonaws.com".to_owned());
+    put("services/partition", "aws".to_owned());
+    put("block-device-mapping/ami", "/dev/xvda".to_owned());
+    put("block-device-mapping/root", "/dev/xvda".to_owned());
+    if let Some(public) = i.public_ip {
+        put("public-ipv4", public.to_string());
+    }
+    if let Some((_, key)) = &i.key {
+        put("public-keys/0/openssh-key", format!("{}\n", key.trim_end()));
+    }
+    if let Some(state) = &i.target_lifecycle_state {
+        put("autoscaling/target-lifecycle-state", state.clone());
+    }
+    if i.options.tags {
+        for (key, value) in &i.tags {
+            put(&format!("tags/instance/{key}"), value.clone());
+        }
+    }
+    let interface = |name: &str| format!("network/interfaces/macs/{}/{name}", i.mac);
+    put(&interface("device-number"), "0".to_owned());
+    put(&interface("interface-id"), i.interface_id.clone());
+    put(&interface("local-hostname"), i.hostname.clone());
+    put(&interface("local-ipv4s"), i.private_ip.to_string());
+    put(&interface("mac"), i.mac.clone());
+    put(&interface("owner-id"), i.account.clone());
+    put(&interface("security-groups"), i.security_groups.join("\n"));
+    put(&interface("security-group-ids"), i.security_group_ids.join("\n"));
+    put(&interface("subnet-id"), i.subnet_id.clone());
+    put(&interface("subnet-ipv4-cidr-block"), i.subnet_cidr.to_string());
+    put(&interface("vpc-id"), i.vpc_id.clone());
+    put(&interface("vpc-ipv4-cidr-block"), i.vpc_cidr.to_string());
+    put(&interface("vpc-ipv4-cidr-blocks"), i.vpc_cidr.to_string());
+    if let Some(public) = i.public_ip {
+        put(&interface("public-ipv4s"), public.to_string());
+    }
+    all.push(("dynamic/instance-identity/document".to_owned(), identity(i)));
+    if let Some(user_data) = &i.user_data {
+        all.push(("user-data".to_owned(), user_data.clone()));
+    }
+    all
+}
+
+/// The identity document. It is not signed: there is nobody whose signature would mean anything here.
+fn identity(i: &InstanceMetadata) -> Vec<u8> {
+    let document = serde_json::json!({
+        "accountId": i.account,
+        "architecture": i.architecture,
+        "availabilityZone": i.zone,
+        "billingProducts": null,
+        "devpayProductCodes": null,
+        "marketplaceProductCodes": null,
+        "imageId": i.image_id,
+        "instanceId": i.instance_id,
+        "instanceType": i.instance_type,
+        "kernelId": null,
+        "pendingTime": i.launched_at.to_rfc3339_secs(),
+        "privateIp": i.private_ip.to_string(),
+        "ramdiskId": null,
+        "region": i.region,
+        "version": "2017-09-30",
+    });
+    serde_json::to_vec_pretty(&document).unwrap_or_default()
+}
