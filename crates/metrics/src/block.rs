@@ -110,15 +110,41 @@ impl Block {
         }
     }
 
-    /// Sets the bucket that holds `at_s`, for replaying the journal.
-    pub(crate) fn replace(&mut self, at_s: u32, bucket: Bucket) {
+    /// Sets the bucket that holds `at_s`, for replaying the journal. Buckets only grow, so one that holds as many samples
+    /// already (the row is newer than the journal's entry) stays as it is.
+    pub(crate) fn replace(&mut self, at_s: u32, bucket: &Bucket) {
         let number = self.number(at_s);
-        self.changed = true;
         if number > self.last {
-            self.append(number, &bucket);
-        } else {
-            self.rewrite(number, |slot| *slot = Some(bucket));
+            self.changed = true;
+            self.append(number, bucket);
+            return;
         }
+        let mut is_newer = true;
+        self.for_each_numbered(|n, b| is_newer &= n != number || b.count < bucket.count);
+        if is_newer {
+            self.changed = true;
+            self.rewrite(number, |slot| *slot = Some(bucket.clone()));
+        }
+    }
+
+    /// Visits the buckets in a block's bytes; `None` if damaged.
+    pub(crate) fn visit(
+        tier: Tier,
+        start_s: u32,
+        bytes: &[u8],
+        mut visit: impl FnMut(u32, &Bucket),
+    ) -> Option<()> {
+        let (mut at, mut previous) = (0, -1);
+        while at < bytes.len() {
+            let (number, bucket, next) = read(bytes, at, previous)?;
+            let offset_s = u32::from(number.unsigned_abs()) * tier.resolution_s();
+            if offset_s >= tier.span_s() {
+                return None;
+            }
+            visit(start_s + offset_s, &bucket);
+            (at, previous) = (next, number);
+        }
+        Some(())
     }
 
     fn touch(&mut self, number: i16) {

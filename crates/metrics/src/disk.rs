@@ -157,11 +157,23 @@ impl Snapshot {
                         i
                     }
                 };
-                let Some(changed) = decode(tier, start_s, series.number, changed) else { continue };
-                changed.for_each(|at_s, bucket| {
-                    data.blocks[i].replace(at_s, bucket.clone());
-                    data.seen(tier, at_s);
+                let Data { blocks, .. } = &mut *data;
+                let mut seen = (u32::MAX, 0);
+                let visited = Block::visit(tier, start_s, changed, |at_s, bucket| {
+                    blocks[i].replace(at_s, bucket);
+                    seen = (seen.0.min(at_s), seen.1.max(at_s));
                 });
+                if visited.is_none() {
+                    tracing::warn!(
+                        series = series.number,
+                        start_s,
+                        "a journal entry of metric data is damaged"
+                    );
+                }
+                if seen.1 > 0 {
+                    data.seen(tier, seen.0);
+                    data.seen(tier, seen.1);
+                }
             }
         }
         Ok(next)

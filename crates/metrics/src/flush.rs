@@ -1,9 +1,10 @@
 //! Writing to disk, and forgetting.
 //!
-//! A flush is one disk transaction: (1) a journal entry with all buckets changed since the last flush; (2) the sweep: a
-//! slice of all series, whose changed blocks are written as rows and whose blocks older than the window leave memory;
-//! (3) the roll-up of rows that have outlived their tier; (4) the journal entries that a completed sweep has made needless.
-//! If the disk refuses, nothing in memory is lost: the entry waits for the next flush, the blocks stay marked.
+//! A flush writes (1) a journal entry with all buckets changed since the last flush; (2) the sweep: the changed blocks of a
+//! slice of all series, as rows; and removes the journal entries that a completed sweep has made needless. Then, as a
+//! transaction of its own and only if there is something to do, (3) it rolls up rows that have outlived their tier. Last,
+//! blocks older than the window leave memory. If the disk refuses, nothing in memory is lost: the entry waits for
+//! the next flush, the blocks stay marked.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ const SHED_ROWS: usize = 2_000;
 const EXPIRE_SERIES_MAX: usize = 20_000;
 
 type BlockKey = (u8, u32, u32);
+/// A series and what the directory says of it.
+type Saved = (Arc<Series>, (u32, u32, u8));
 
 /// What only the flush touches.
 pub(crate) struct Writer {
@@ -49,7 +52,8 @@ pub(crate) struct Writer {
     created: Vec<u32>,
     /// Directory entries to write again.
     directory: HashSet<u32>,
-    /// Rows whose data are in memory already: to be deleted before anything else looks at them.
+    /// Rows whose data are in memory already: to be deleted before anything else looks at them. (After a failed commit
+    /// the next one, which every flush begins with, deletes them.)
     rolled: Vec<BlockKey>,
     forgotten: Vec<u32>,
     expire_cursor: usize,
@@ -109,32 +113,42 @@ impl Inner {
             self.windows[tier as usize].fetch_max(tier.window_start(now_s), Ordering::AcqRel);
         }
         self.journal(&mut writer, &mut report);
-        // From here on blocks move; readers of old data wait for the end.
-        let _moving = self.moving.write();
-        let mut blocks = self.sweep(&mut writer, now_s);
-        let rolled = self.roll(&mut writer, now_s, &mut blocks, &mut report);
+        let swept = self.sweep(&mut writer, now_s);
         self.expire(&mut writer, now_s);
-        report.n_blocks = blocks.len();
-        match rolled.and_then(|()| self.commit(&mut writer, &blocks)) {
-            Ok(()) => {
-                report.n_evicted = self.evict();
-                Ok(report)
-            }
-            Err(error) => {
-                let catalog = self.catalog.read();
-                for &(tier, start_s, number) in blocks.keys() {
-                    if let (Some(series), Some(tier)) = (catalog.get(number), Tier::from_u8(tier)) {
-                        let mut data = series.data.lock();
-                        if let Ok(i) = data.find(tier, start_s) {
-                            data.blocks[i].changed = true;
-                        }
-                        drop(data);
-                        self.late.lock().push(number);
+        self.commit_blocks(&mut writer, &swept)?;
+        report.n_blocks = swept.len();
+        // From here on data change their place: what is rolled up is in two of them until the commit, what is evicted in one
+        // less. Readers of old data wait; those of the window do not.
+        let _moving = self.moving.write();
+        let rolled = self.roll(&mut writer, now_s, swept.len(), &mut report)?;
+        if !writer.rolled.is_empty() {
+            self.commit_blocks(&mut writer, &rolled)?;
+        }
+        report.n_evicted = self.evict();
+        Ok(report)
+    }
+
+    /// Commits; if that fails, `blocks` are marked as not written.
+    fn commit_blocks(
+        &self,
+        writer: &mut Writer,
+        blocks: &BTreeMap<BlockKey, Vec<u8>>,
+    ) -> Result<(), DiskError> {
+        let result = self.commit(writer, blocks);
+        if result.is_err() {
+            let catalog = self.catalog.read();
+            for &(tier, start_s, number) in blocks.keys() {
+                if let (Some(series), Some(tier)) = (catalog.get(number), Tier::from_u8(tier)) {
+                    let mut data = series.data.lock();
+                    if let Ok(i) = data.find(tier, start_s) {
+                        data.blocks[i].changed = true;
                     }
+                    drop(data);
+                    self.late.lock().push(number);
                 }
-                Err(error)
             }
         }
+        result
     }
 
     /// Collects the changed buckets of the changed series.
@@ -240,13 +254,10 @@ impl Inner {
         &self,
         writer: &mut Writer,
         now_s: u32,
-        blocks: &mut BTreeMap<BlockKey, Vec<u8>>,
+        n_written: usize,
         report: &mut FlushReport,
-    ) -> Result<(), DiskError> {
-        if !writer.rolled.is_empty() {
-            // The last commit failed: these rows are in memory already. First they must go.
-            return Ok(());
-        }
+    ) -> Result<BTreeMap<BlockKey, Vec<u8>>, DiskError> {
+        let mut blocks = BTreeMap::new();
         let snapshot = self.disk.snapshot()?;
         let catalog = self.catalog.read();
         let mut touched: HashSet<(u32, u8, u32)> = HashSet::new();
@@ -289,7 +300,7 @@ impl Inner {
             self.late.lock().push(number);
         }
         if self.is_over_budget(writer) {
-            let n = SHED_ROWS + 2 * blocks.len();
+            let n = SHED_ROWS + 2 * n_written;
             let oldest = snapshot.old_blocks(Tier::Minute, now_s.saturating_sub(6 * 3600), n)?;
             tracing::warn!(
                 n = oldest.len(),
@@ -297,7 +308,7 @@ impl Inner {
             );
             writer.rolled.extend(oldest.into_iter().map(|(start_s, n)| (Tier::Minute as u8, start_s, n)));
         }
-        Ok(())
+        Ok(blocks)
     }
 
     fn roll_bucket(&self, series: &Series, tier: Tier, at_s: u32, bucket: &Bucket) -> bool {
@@ -344,8 +355,8 @@ impl Inner {
     }
 
     fn commit(&self, writer: &mut Writer, blocks: &BTreeMap<BlockKey, Vec<u8>>) -> Result<(), DiskError> {
-        let directory = self.directory_rows(writer)?;
-        let idle = directory.is_empty()
+        let idle = writer.created.is_empty()
+            && writer.directory.is_empty()
             && blocks.is_empty()
             && writer.waiting.is_empty()
             && writer.rolled.is_empty()
@@ -353,8 +364,11 @@ impl Inner {
         if idle {
             return Ok(());
         }
-        let transaction = self.disk.database.begin_write().map_err(DiskError::disk)?;
-        let next_entry = write(&transaction, writer, &directory, blocks)?;
+        let mut transaction = self.disk.database.begin_write().map_err(DiskError::disk)?;
+        // After a crash the file must open at once, whatever its size; a commit or two a minute can afford the price.
+        transaction.set_quick_repair(true);
+        let saved = self.write_directory(&transaction, writer)?;
+        let next_entry = write(&transaction, writer, blocks)?;
         transaction.commit().map_err(DiskError::disk)?;
         writer.next_entry = next_entry;
         writer.waiting.clear();
@@ -363,46 +377,42 @@ impl Inner {
         writer.rolled.clear();
         writer.forgotten.clear();
         writer.trim_below = 0;
-        let catalog = self.catalog.read();
-        for (number, saved, _) in directory {
-            if let Some(series) = catalog.get(number) {
-                series.data.lock().saved = saved;
-            }
+        for (series, saved) in saved {
+            series.data.lock().saved = saved;
         }
         Ok(())
     }
 
-    #[allow(clippy::type_complexity)]
-    fn directory_rows(&self, writer: &Writer) -> Result<Vec<(u32, (u32, u32, u8), Vec<u8>)>, DiskError> {
-        let catalog = self.catalog.read();
-        let numbers = writer.created.iter().chain(&writer.directory);
-        let mut rows = Vec::new();
-        for series in numbers.filter_map(|&n| catalog.get(n)) {
-            let data = series.data.lock();
-            let saved = (data.first_s, data.last_s, data.tiers);
-            drop(data);
-            let row: Row = (catalog.metric(series), series.unit, saved.0, saved.1, saved.2);
-            rows.push((series.number, saved, serde_json::to_vec(&row).map_err(DiskError::disk)?));
+    /// Writes the directory's new and stale rows; gives what they now say.
+    fn write_directory(
+        &self,
+        transaction: &WriteTransaction,
+        writer: &Writer,
+    ) -> Result<Vec<Saved>, DiskError> {
+        let mut table = transaction.open_table(SERIES).map_err(DiskError::disk)?;
+        for number in &writer.forgotten {
+            table.remove(number).map_err(DiskError::disk)?;
         }
-        Ok(rows)
+        let catalog = self.catalog.read();
+        let mut saved = Vec::with_capacity(writer.created.len() + writer.directory.len());
+        for series in writer.created.iter().chain(&writer.directory).filter_map(|&n| catalog.get(n)) {
+            let data = series.data.lock();
+            let (first_s, last_s, tiers) = (data.first_s, data.last_s, data.tiers);
+            drop(data);
+            let row: Row = (catalog.metric(series), series.unit, first_s, last_s, tiers);
+            let row = serde_json::to_vec(&row).map_err(DiskError::disk)?;
+            table.insert(series.number, row.as_slice()).map_err(DiskError::disk)?;
+            saved.push((Arc::clone(series), (first_s, last_s, tiers)));
+        }
+        Ok(saved)
     }
 }
 
 fn write(
     transaction: &WriteTransaction,
     writer: &Writer,
-    directory: &[(u32, (u32, u32, u8), Vec<u8>)],
     blocks: &BTreeMap<BlockKey, Vec<u8>>,
 ) -> Result<u64, DiskError> {
-    {
-        let mut table = transaction.open_table(SERIES).map_err(DiskError::disk)?;
-        for (number, _, row) in directory {
-            table.insert(number, row.as_slice()).map_err(DiskError::disk)?;
-        }
-        for number in &writer.forgotten {
-            table.remove(number).map_err(DiskError::disk)?;
-        }
-    }
     {
         let mut table = transaction.open_table(BLOCKS).map_err(DiskError::disk)?;
         for (key, bytes) in blocks {

@@ -2,7 +2,7 @@
 //!
 //! Each alarm is evaluated once per minute (each ten seconds for periods of 10 to 30 s, each period below that). Which are due
 //! comes from a queue, so an activation touches only those; their metrics are resolved once. A record is written only when an
-//! alarm's state changes, all changes of an activation in one transaction, and actions run after that is durable.
+//! alarm's state changes, and actions run after that is durable.
 //!
 //! Scaling actions are repeated while the state lasts (once a minute, each evaluation for periods below a minute): so a lost
 //! action costs at most a minute, and no trace of which action has run needs to be kept on disk.
@@ -31,6 +31,8 @@ use queue::Queue;
 const OFFSET_MS: i64 = 300;
 /// Alarms evaluated before other tasks get the thread.
 const YIELD_AFTER: usize = 500;
+/// Changes of state in one transaction, so that others get their turn.
+const TRANSITIONS_MAX: usize = 500;
 /// Longest that one round of actions may take.
 const ACTION_LIMIT: Duration = Duration::from_secs(30);
 /// Seconds between two looks at the history's age and size.
@@ -103,26 +105,27 @@ impl AlarmEvaluate {
 
     /// Makes transitions durable; gives those that still held (an alarm may have been changed or deleted meanwhile).
     async fn write(&self, transitions: &[Transition]) -> Vec<Option<Arc<Alarm>>> {
-        if transitions.is_empty() {
-            return Vec::new();
+        let mut all = Vec::with_capacity(transitions.len());
+        for chunk in transitions.chunks(TRANSITIONS_MAX) {
+            let written = self
+                .store
+                .transact::<_, StoreError>(|tx| {
+                    let write = |t: &Transition| {
+                        let current = tx.get::<Alarm>(&t.alarm.name)?;
+                        let same = current.configured_at == t.alarm.configured_at
+                            && current.state == t.alarm.state
+                            && current.state_updated_at == t.alarm.state_updated_at;
+                        if same { alarms::set_state(tx, &t.alarm.name, t.change.clone()) } else { None }
+                    };
+                    Ok(chunk.iter().map(write).collect::<Vec<_>>())
+                })
+                .await;
+            all.extend(written.unwrap_or_else(|error| {
+                tracing::error!(%error, "changes of alarm states could not be stored; they are evaluated again");
+                vec![None; chunk.len()]
+            }));
         }
-        let written = self
-            .store
-            .transact::<_, StoreError>(|tx| {
-                let written = transitions.iter().map(|t| {
-                    let current = tx.get::<Alarm>(&t.alarm.name)?;
-                    let same = current.configured_at == t.alarm.configured_at
-                        && current.state == t.alarm.state
-                        && current.state_updated_at == t.alarm.state_updated_at;
-                    if same { alarms::set_state(tx, &t.alarm.name, t.change.clone()) } else { None }
-                });
-                Ok(written.collect())
-            })
-            .await;
-        written.unwrap_or_else(|error| {
-            tracing::error!(%error, "changes of alarm states could not be stored; they are evaluated again");
-            vec![None; transitions.len()]
-        })
+        all
     }
 
     /// Runs what fired, each action's share at once, and puts the outcomes in the history.

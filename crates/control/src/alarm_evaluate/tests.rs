@@ -332,7 +332,9 @@ async fn figure_alarms() {
     let started = tokio::time::Instant::now();
     let first = w.evaluate.activate().await;
     println!("first: {first:?} in {:?}", started.elapsed());
-    let started = tokio::time::Instant::now();
-    let round = w.pass(60).await;
-    println!("a minute: {round:?} in {:?}", started.elapsed());
+    for _ in 0..3 {
+        let started = tokio::time::Instant::now();
+        let round = w.pass(60).await;
+        println!("a minute: {round:?} in {:?}", started.elapsed());
+    }
 }
