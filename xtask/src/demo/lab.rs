@@ -7,7 +7,7 @@ use super::server::Server;
 use crate::process;
 
 /// CPU that the policy holds, percent.
-const TARGET: &str = "40";
+const TARGET: &str = "20";
 /// Group tags for second-level reaction.
 const SECOND_LEVEL_TAGS: &str =
     "puffer:metric-period=1 puffer:scale-out-datapoints=3 puffer:scale-in-datapoints=8";
