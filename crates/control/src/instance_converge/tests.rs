@@ -307,7 +307,7 @@ async fn churn_converges() {
 
 /// Shows what twenty thousand launches cost: run with `--run-ignored all --no-capture` in release.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
+#[ignore = "a figure, not a check"]
 async fn twenty_thousand() {
     let mut world = World::new(SimulatedSettings::default()).await;
     world.start();

@@ -37,7 +37,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             writeln!(out, "    {remedy}")?;
         }
     }
-    let verdict = if probe.usable {
+    let network = runtime.block_on(puffer_network::probe());
+    for missing in &network {
+        writeln!(out, "✗ network: {}", missing.what)?;
+        if let Some(remedy) = &missing.remedy {
+            writeln!(out, "    {remedy}")?;
+        }
+    }
+    let verdict = if probe.usable && network.is_empty() {
         "Instances can be containers here."
     } else {
         "Instances will be plain processes here (--compute process): not isolated from each other or from you."

@@ -58,6 +58,11 @@ async fn tear_down(data: &DataDir) -> anyhow::Result<()> {
             }
         }
         compute::restore_machine(data);
+        if info.compute == compute::Kind::Container.name() {
+            let fabric = puffer_network::BridgeFabric::new(data.path(), puffer_network::Services::default());
+            fabric.teardown().await.context("cannot remove the network")?;
+            eprintln!("removed the network");
+        }
         if !failed.is_empty() {
             bail!("some instances could not be ended: {}", failed.join("; "));
         }

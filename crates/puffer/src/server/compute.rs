@@ -43,7 +43,11 @@ impl Kind {
     }
 
     /// Block of the default VPC, prefix of its subnets, and where every block must lie.
-    pub(crate) fn network(self, asked: Option<&str>) -> anyhow::Result<(Cidr, u8, Cidr)> {
+    pub(crate) async fn network(
+        self,
+        asked: Option<&str>,
+        data: &DataDir,
+    ) -> anyhow::Result<(Cidr, u8, Cidr)> {
         let parse =
             |text: &str| text.parse::<Cidr>().map_err(|e| anyhow::anyhow!("{text} is no CIDR block: {e}"));
         let (block, prefix, space) = match self {
@@ -51,7 +55,13 @@ impl Kind {
             Kind::Process => (LOOPBACK_BLOCK, DEFAULT_SUBNET_PREFIX, parse(LOOPBACK_SPACE)?),
             Kind::Simulated => (VPC_BLOCK, SIMULATED_SUBNET_PREFIX, Cidr::ANY),
         };
-        let block = parse(asked.unwrap_or(block)).context("--vpc-cidr")?;
+        let block = match (asked, self) {
+            (Some(asked), _) => parse(asked).context("--vpc-cidr")?,
+            (None, Kind::Container) => puffer_network::pick_vpc_cidr(data.path())
+                .await?
+                .context("every private block is in use on this machine; choose one with --vpc-cidr")?,
+            (None, Kind::Process | Kind::Simulated) => parse(block)?,
+        };
         if !space.contains_block(block) {
             bail!(
                 "--vpc-cidr {block}: instances as processes have loopback addresses, so it must lie in {space}"
@@ -69,15 +79,17 @@ pub(crate) async fn choose(asked: Compute, data: &DataDir) -> anyhow::Result<Kin
         Compute::Auto | Compute::Container => {}
     }
     let probe = container::probe(&container_options(data)?).await;
-    if probe.usable {
+    let network = puffer_network::probe().await;
+    if probe.usable && network.is_empty() {
         return Ok(Kind::Container);
     }
-    let reasons: Vec<String> = probe
+    let mut reasons: Vec<String> = probe
         .findings
         .iter()
         .filter(|f| f.level == container::Level::Failure)
         .map(|f| format!("{}: {}", f.name, f.detail))
         .collect();
+    reasons.extend(network.into_iter().map(|missing| missing.what));
     if asked == Compute::Container {
         bail!("containers cannot be used on this machine: {}. Try: puffer doctor", reasons.join("; "));
     }

@@ -9,6 +9,7 @@ pub(crate) mod compute;
 mod console;
 mod images;
 mod names;
+mod network;
 mod reconcilers;
 pub(crate) mod report;
 
@@ -61,7 +62,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&data.store(), &puffer_inventory::schema())?;
     let kind = compute::choose(args.compute, &data).await?;
-    bootstrap(&store, &args, kind, &*clock).await?;
+    bootstrap(&store, &args, kind, &data, &*clock).await?;
     let metrics = Metrics::open(&data.metrics(), Arc::clone(&clock), puffer_metrics::Options::default())?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -125,9 +126,10 @@ async fn bootstrap(
     store: &Store,
     args: &ServeArgs,
     kind: compute::Kind,
+    data: &DataDir,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
-    let (vpc_cidr, subnet_prefix, address_space) = kind.network(args.vpc_cidr.as_deref())?;
+    let (vpc_cidr, subnet_prefix, address_space) = kind.network(args.vpc_cidr.as_deref(), data).await?;
     let wanted = Bootstrap {
         account: args.account.clone(),
         region: args.region.clone(),

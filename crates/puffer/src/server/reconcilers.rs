@@ -9,8 +9,8 @@ use puffer_control::group_converge::GroupConverge;
 use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
-    ActivityPrune, AlarmEvaluate, ImageSource, LoopbackPlacement, MetricCollect, MetricFlush, NoFiles,
-    PolicyExecute, RunningReconciler, spawn,
+    ActivityPrune, AlarmEvaluate, ImageSource, MetricCollect, MetricFlush, NoFiles, PolicyExecute,
+    RunningReconciler, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::balancing;
 use super::compute::{self, Kind};
 use super::images::StoredImages;
+use super::network;
 use crate::cli::ServeArgs;
 use crate::data_dir::DataDir;
 
@@ -31,6 +32,7 @@ pub(super) struct Rooms {
     /// What runs the instances.
     pub(super) driver: Arc<dyn Driver>,
     running: Vec<RunningReconciler>,
+    serving: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Rooms {
@@ -38,6 +40,9 @@ impl Rooms {
     pub(super) async fn stop(self) {
         for reconciler in self.running {
             reconciler.stopped(STOP_TIMEOUT).await;
+        }
+        for task in self.serving {
+            task.abort();
         }
     }
 }
@@ -57,12 +62,13 @@ pub(super) async fn start(
         Kind::Simulated => Arc::new(NoFiles),
         Kind::Container | Kind::Process => Arc::new(StoredImages::new(ImageStore::open(&data.images())?)),
     };
+    let network = network::start(kind, data, store, stopped).await?;
     let instances = InstanceConverge::new(
         ConvergeRooms {
             store: store.clone(),
             driver: Arc::clone(&driver),
             images: Arc::clone(&images),
-            placement: Arc::new(LoopbackPlacement),
+            placement: network.placement,
             clock: Arc::clone(clock),
         },
         ConvergeLimits::default(),
@@ -87,6 +93,7 @@ pub(super) async fn start(
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
         spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),
     ];
+    running.extend(network.running);
     running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
-    Ok(Rooms { driver, running })
+    Ok(Rooms { driver, running, serving: network.serving })
 }
