@@ -53,6 +53,20 @@ impl Registry {
         Op: Operation,
         H: Handler<Op::Input, Op::Output>,
     {
+        self.serve_as::<Op, Op::Output, H>(handler);
+    }
+
+    /// Like [`Registry::serve`], for a handler whose answer is another type with the output's schema: one that lends what it
+    /// keeps instead of copying it for each answer.
+    ///
+    /// # Panics
+    /// As [`Registry::serve`].
+    pub fn serve_as<Op, O, H>(&mut self, handler: H)
+    where
+        Op: Operation,
+        O: Shape,
+        H: Handler<Op::Input, O>,
+    {
         let schema = Op::schema();
         let handler = Arc::new(handler);
         let erased: Erased = Box::new(move |cx, input| {
@@ -62,6 +76,10 @@ impl Registry {
                     ApiError::internal(&"the request was decoded into another operation's shape")
                 })?;
                 let output = handler.call(cx, *input).await?;
+                debug_assert!(
+                    std::ptr::eq(output.schema(), schema.output),
+                    "{schema:?} answers another schema"
+                );
                 Ok(Box::new(output) as Box<dyn Shape>)
             })
         });

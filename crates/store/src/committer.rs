@@ -227,6 +227,8 @@ impl Worker {
             batch.append(&mut waiting.pending);
             waiting.committing = false;
         }
+        // Who has looked at a record since it was written must look again. Nobody can before the lock is released.
+        self.notify(&batch);
         let mut undone = Vec::with_capacity(batch.len());
         for mut pending in batch.into_iter().rev() {
             undo(&mut state, std::mem::take(&mut pending.writes));

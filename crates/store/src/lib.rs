@@ -10,7 +10,8 @@
 //! Invariants:
 //! * Transactions become durable in the order in which they became visible.
 //! * What a closure that returned `Err` wrote is gone before the lock is released.
-//! * Subscribers hear of a change only after it is durable ("record before act").
+//! * Subscribers hear of a change only after it is durable ("record before act"), and before whoever made it; and of one that
+//!   the disk refused, since it is undone.
 
 mod collection;
 mod committer;

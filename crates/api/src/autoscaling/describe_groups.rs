@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use puffer_core::autoscaling::{Group, GroupStatus, HealthStatus, InstanceSource, Member};
 use puffer_core::ec2::Instance;
@@ -7,58 +7,69 @@ use puffer_store::Reader;
 use puffer_wire::EpochMillis;
 
 use super::filters::group_passes;
+use super::group_shapes::{GroupShapes, GroupsAnswer};
 use super::paging::{self, USUAL};
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.serve::<shape::DescribeAutoScalingGroups, _>(describe);
+    let shapes = Arc::new(OnceLock::new());
+    registry.serve_as::<shape::DescribeAutoScalingGroups, GroupsAnswer, _>(move |cx, input| {
+        describe(Arc::clone(&shapes), cx, input)
+    });
 }
 
 async fn describe(
+    shapes: Arc<OnceLock<GroupShapes>>,
     cx: Arc<Ctx>,
     input: shape::AutoScalingGroupNamesType,
-) -> Result<shape::AutoScalingGroupsType, ApiError> {
+) -> Result<GroupsAnswer, ApiError> {
+    let shapes = shapes.get_or_init(|| GroupShapes::new(&cx.store));
     let size = USUAL.of(input.max_records)?;
     let filters = input.filters.unwrap_or_default();
     let with_instances = input.include_instances.unwrap_or(true);
     let after = paging::after(input.next_token.as_deref())?;
+    // One more than the page, to know whether there is a next one.
+    let mut found: Vec<Arc<str>> = Vec::new();
     cx.store.read(|r| {
-        // One more than the page, to know whether there is a next one.
-        let mut found: Vec<Arc<Group>> = Vec::new();
+        let start = after.as_deref();
         match input.auto_scaling_group_names.filter(|names| !names.is_empty()) {
             Some(mut names) => {
                 names.sort();
                 names.dedup();
-                let start = after.as_deref();
-                for group in
-                    names.iter().filter(|n| start.is_none_or(|s| n.as_str() > s)).filter_map(|n| r.get(n))
-                {
+                for name in names.into_iter().filter(|n| start.is_none_or(|s| n.as_str() > s)) {
+                    let Some(group) = r.get::<Group>(&name) else { continue };
                     if found.len() <= size && group_passes(&group, &filters)? {
-                        found.push(group);
+                        found.push(name.into());
                     }
                 }
             }
             None => {
-                for group in r.after::<Group>(after.as_deref().unwrap_or("")) {
+                for group in r.after::<Group>(start.unwrap_or("")) {
                     if found.len() > size {
                         break;
                     }
                     if group_passes(group, &filters)? {
-                        found.push(Arc::clone(group));
+                        found.push(group.name.as_str().into());
                     }
                 }
             }
         }
-        let next_token = (found.len() > size).then(|| paging::token(&found[size - 1].name));
-        found.truncate(size);
-        Ok(shape::AutoScalingGroupsType {
-            auto_scaling_groups: Some(found.iter().map(|g| group(r, g, with_instances)).collect()),
-            next_token,
-        })
-    })
+        Ok::<_, ApiError>(())
+    })?;
+    let next_token = (found.len() > size).then(|| paging::token(&found[size - 1]));
+    found.truncate(size);
+    let groups = match with_instances {
+        true => shapes.of(&cx.store, &found),
+        false => cx.store.read(|r| {
+            let one = |name: &Arc<str>| Some(Arc::new(group(r, &*r.get::<Group>(name)?, false)));
+            found.iter().filter_map(one).collect()
+        }),
+    };
+    Ok(GroupsAnswer::new(groups, next_token))
 }
 
-fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::AutoScalingGroup {
+/// A group as the API shows it.
+pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::AutoScalingGroup {
     let (launch_configuration_name, launch_template) = match &g.source {
         InstanceSource::LaunchConfiguration(name) => (Some(name.clone()), None),
         InstanceSource::LaunchTemplate(t) => (

@@ -9,6 +9,7 @@ mod describe_groups;
 mod error;
 mod execute_policy;
 mod filters;
+mod group_shapes;
 mod groups;
 mod instances;
 mod launch_configurations;
