@@ -12,6 +12,7 @@ pub mod group_converge;
 pub mod image_build;
 mod image_source;
 pub mod instance_converge;
+mod metadata_source;
 mod metric_collect;
 mod metric_flush;
 mod network_sync;
@@ -30,6 +31,7 @@ pub use balancer_metrics::{BalancerMetrics, BalancerMetricsStatus};
 pub use balancer_sync::{BalancerSync, BalancerSyncStatus, snapshot};
 pub use data_plane::{BalancerLink, DataPlane};
 pub use image_source::{ImageSource, ImageSourceError, NoFiles};
+pub use metadata_source::RecordedMetadata;
 pub use metric_collect::{CollectStatus, MetricCollect};
 pub use metric_flush::MetricFlush;
 pub use network_sync::{

@@ -233,6 +233,9 @@ fn hooks(table: &mut Table, services: Services) {
     if let Some(port) = services.metadata_port {
         input.push(format!("tcp dport {port} drop"));
     }
+    if let Some(port) = services.dns_port {
+        input.push(format!("meta l4proto {{ tcp, udp }} th dport {port} drop"));
+    }
     table.base("input", "type filter hook input priority 0; policy accept;", input);
     table.base(
         "forward",

@@ -62,7 +62,7 @@ pub(super) async fn start(
         Kind::Simulated => Arc::new(NoFiles),
         Kind::Container | Kind::Process => Arc::new(StoredImages::new(ImageStore::open(&data.images())?)),
     };
-    let network = network::start(kind, data, store, stopped).await?;
+    let network = network::start(kind, data, store, clock, stopped).await?;
     let instances = InstanceConverge::new(
         ConvergeRooms {
             store: store.clone(),
