@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod codegen;
+mod coverage;
 mod demo;
 mod floors;
 mod model;
@@ -42,6 +43,8 @@ enum Chore {
     ModelImport(model_import::Args),
     /// Write the generated shapes from models/*.json
     Codegen(codegen::Args),
+    /// Write docs/compatibility.md from the table of handlers
+    Coverage(coverage::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Tidy(args) => tidy::run(&args),
         Chore::ModelImport(args) => model_import::run(&args),
         Chore::Codegen(args) => codegen::run(&args),
+        Chore::Coverage(args) => coverage::run(&args),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-use crate::{codegen, demo, floors, process, requirements, tidy};
+use crate::{codegen, coverage, demo, floors, process, requirements, tidy};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
@@ -65,7 +65,8 @@ fn prepare() {
 fn rules() -> anyhow::Result<()> {
     floors::run(&floors::Args {})?;
     tidy::run(&tidy::Args {})?;
-    codegen::run(&codegen::Args { check: true })
+    codegen::run(&codegen::Args { check: true })?;
+    coverage::run(&coverage::Args { check: true })
 }
 
 fn rust() -> anyhow::Result<()> {
