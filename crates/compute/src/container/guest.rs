@@ -86,6 +86,8 @@ fn expect(link: &Link, wanted: fn(&Word) -> bool) -> Result<(), Failure> {
 
 fn prepare(plan: &Plan, link: &Link, filters: &[seccompiler::BpfProgram]) -> Result<Init, Failure> {
     expect(link, |word| matches!(word, Word::Build))?;
+    // While still the host's root: the instance's root may not pass through a private data directory.
+    std::env::set_current_dir(plan.dir.join("mnt")).step(|| "enter the stage".into())?;
     setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0))
         .step(|| "become the instance's root".into())?;
     setgroups(&[]).step(|| "leave the host's groups".into())?;
@@ -99,7 +101,7 @@ fn prepare(plan: &Plan, link: &Link, filters: &[seccompiler::BpfProgram]) -> Res
         .step(|| "unshare mounts and cgroups".into())?;
     umask(Mode::empty());
     let devices = host_devices()?;
-    let old_root = change_root(&plan.dir.join("mnt/root"))?;
+    let old_root = change_root(Path::new("root"))?;
     mount_kernel_views()?;
     let master = make_devices(&devices)?;
     mask()?;
