@@ -14,9 +14,9 @@ use crate::Reconciler;
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(600);
 /// How long activities are kept after their end (DescribeScalingActivities).
-pub const KEPT: Duration = Duration::from_secs(42 * 86_400);
+pub(crate) const KEPT: Duration = Duration::from_secs(42 * 86_400);
 /// Activities of a group that are kept however young: at one a minute, about a week.
-pub const KEPT_PER_GROUP: usize = 10_000;
+pub(crate) const KEPT_PER_GROUP: usize = 10_000;
 /// Activities dropped in one transaction: bounds its length.
 const DROPPED_AT_ONCE: usize = 1_000;
 

@@ -16,11 +16,7 @@ pub(super) async fn describe(
     cx: Arc<Ctx>,
     input: shapes::DescribeAlarmHistoryInput,
 ) -> Result<shapes::DescribeAlarmHistoryOutput, ApiError> {
-    let kind = match input.history_item_type.as_deref() {
-        None => None,
-        // Kinds that only composite alarms have are allowed and find nothing.
-        Some(name) => Some(HistoryKind::parse(name)),
-    };
+    let kind = input.history_item_type.as_deref().map(HistoryKind::parse);
     let size = input.max_records.and_then(|n| usize::try_from(n).ok()).unwrap_or(PAGE).clamp(1, PAGE);
     let after = token::decode(input.next_token.as_deref())?;
     let (from, to) = (input.start_date.map(time), input.end_date.map(time));

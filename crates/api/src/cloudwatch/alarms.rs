@@ -119,13 +119,10 @@ pub(super) async fn set_state(cx: Arc<Ctx>, input: shapes::SetAlarmStateInput) -
     let state = AlarmState::parse(&value).ok_or_else(|| {
         ApiError::validation(format!("The value {value} for parameter StateValue is invalid"))
     })?;
-    if let Some(data) = &input.state_reason_data {
-        if serde_json::from_str::<serde_json::Value>(data).is_err() {
-            return Err(ApiError::declared(
-                &errors::INVALID_FORMAT_FAULT,
-                "StateReasonData was not valid JSON",
-            ));
-        }
+    if let Some(data) = &input.state_reason_data
+        && serde_json::from_str::<serde_json::Value>(data).is_err()
+    {
+        return Err(ApiError::declared(&errors::INVALID_FORMAT_FAULT, "StateReasonData was not valid JSON"));
     }
     let change = StateChange {
         state,

@@ -252,7 +252,7 @@ pub(super) async fn describe_attribute(
         }
         "productCodes" => out.product_codes = Some(Vec::new()),
         "blockDeviceMapping" => {
-            let account = cx.store.read(|r| account(r))?;
+            let account = cx.store.read(account)?;
             out.block_device_mappings = show(&account, &image).block_device_mappings;
         }
         "sriovNetSupport" => out.sriov_net_support = text(s("simple")),

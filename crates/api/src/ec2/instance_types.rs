@@ -140,7 +140,7 @@ pub(super) async fn describe_offerings(
 ) -> Result<shapes::DescribeInstanceTypeOfferingsOutput, ApiError> {
     let filters = Filters::parse(input.filters, &["instance-type", "location"])?;
     let page = Page::parse(input.max_results, input.next_token)?;
-    let account = cx.store.read(|r| account(r))?;
+    let account = cx.store.read(account)?;
     let location_type = input.location_type.unwrap_or_else(|| "region".into());
     let locations: Vec<String> = match location_type.as_str() {
         "region" => vec![account.region.clone()],

@@ -66,7 +66,7 @@ pub(super) async fn describe_zones(
         "zone-type",
     ];
     let filters = Filters::parse(input.filters, FILTERS)?;
-    let account = cx.store.read(|r| account(r))?;
+    let account = cx.store.read(account)?;
     let (names, ids) = (input.zone_names.unwrap_or_default(), input.zone_ids.unwrap_or_default());
     let known_ids: Vec<String> = account.zones.iter().map(|z| account.zone_id(z)).collect();
     let unknown =
@@ -104,7 +104,7 @@ pub(super) async fn describe_account_attributes(
     cx: Arc<Ctx>,
     input: shapes::DescribeAccountAttributesInput,
 ) -> Result<shapes::DescribeAccountAttributesOutput, ApiError> {
-    let account = cx.store.read(|r| account(r))?;
+    let account = cx.store.read(account)?;
     let all = [
         ("supported-platforms", "VPC".to_owned()),
         ("default-vpc", account.default_vpc_id.clone().unwrap_or_else(|| "none".into())),

@@ -189,7 +189,7 @@ async fn templates_resolve_by_version_and_overrides_win() {
     }
     let over = LaunchTemplateData { security_groups: vec!["web".into()], ..Default::default() };
     let request = resolve(None, &over).unwrap();
-    assert_eq!(run(&store, &request).await.unwrap()[0].security_groups, [group.id.clone()]);
+    assert_eq!(run(&store, &request).await.unwrap()[0].security_groups, std::slice::from_ref(&group.id));
     assert_eq!(resolve(Some("7"), &none).unwrap_err().code(), "InvalidLaunchTemplateId.VersionNotFound");
     let unknown = TemplateRef { name: Some("none".into()), ..Default::default() };
     let error = store.read(|r| resolve_template(r, &unknown, &none)).unwrap_err();
