@@ -9,6 +9,7 @@
 //! metadata.
 
 mod server;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -17,11 +17,12 @@ use puffer_core::Clock;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::slots::SourceSlots;
 use super::token::TokenKey;
 use super::tree::{Node, VERSIONS, find};
 use super::{InstanceMetadata, MetadataSource};
 
-/// Connections at a time; an instance opens a few at its boot.
+/// Connections at a time, of all instances; beyond them new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 512;
 /// Time for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,6 +81,7 @@ impl MetadataServer {
     /// Answers until dropped.
     pub async fn serve(self) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let sources = SourceSlots::default();
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let Ok((stream, peer)) = self.listener.accept().await else {
@@ -87,10 +89,12 @@ impl MetadataServer {
                 continue;
             };
             let IpAddr::V4(peer) = peer.ip() else { continue };
+            // Too many of one instance are closed at once.
+            let Some(source_slot) = sources.take(peer) else { continue };
             let desk = Arc::clone(&self.desk);
             tokio::spawn(async move {
                 let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, peer, desk)).await;
-                drop(slot);
+                drop((slot, source_slot));
             });
         }
     }

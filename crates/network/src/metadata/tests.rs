@@ -1,12 +1,14 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use puffer_core::{ManualClock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::server::{Answer, Desk};
+use super::slots::PER_SOURCE_MAX;
 use super::*;
 
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
@@ -43,7 +45,9 @@ fn instance() -> InstanceMetadata {
         security_group_ids: vec!["sg-1".into(), "sg-2".into()],
         key: Some(("counter".into(), "ssh-ed25519 AAAA counter".into())),
         user_data: Some(b"#!/bin/sh\n".to_vec()),
-        tags: [("Name".to_owned(), "web-1".to_owned())].into(),
+        tags: [("Name", "web-1"), ("aws:autoscaling:groupName", "web"), ("a/b", "no path"), ("..", "up")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         options: MetadataOptions { enabled: true, tokens_required: false, hop_limit: 3, tags: true },
         is_spot: false,
         target_lifecycle_state: Some("InService".into()),
@@ -82,7 +86,9 @@ fn values_and_listings() {
         ("/latest/meta-data/public-keys/", "0=counter".into()),
         ("/latest/meta-data/public-keys/0/openssh-key", "ssh-ed25519 AAAA counter\n".into()),
         ("/latest/meta-data/tags/instance/Name", "web-1".into()),
-        ("/latest/meta-data/tags/instance", "Name".into()),
+        ("/latest/meta-data/tags/instance", "Name\naws:autoscaling:groupName".into()),
+        ("/latest/meta-data/tags/instance/aws:autoscaling:groupName", "web".into()),
+        ("/latest/meta-data/public-keys/0", "openssh-key".into()),
         ("/latest/meta-data/autoscaling/target-lifecycle-state", "InService".into()),
         ("/latest/meta-data/network/interfaces/macs/", "02:00:00:00:00:01/".into()),
         (&format!("/latest/meta-data/{mac}/subnet-ipv4-cidr-block"), "127.0.0.0/20".into()),
@@ -101,9 +107,17 @@ fn values_and_listings() {
     let document = ask(&desk, Method::GET, "/latest/dynamic/instance-identity/document", &[]).body;
     let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
     assert_eq!(document["instanceId"], "i-1");
-    for path in
-        ["/latest/meta-data/iam/info", "/latest/meta-data/nothing", "/1999-01-01/meta-data", "/nothing"]
-    {
+    for path in [
+        "/latest/meta-data/iam/info",
+        "/latest/meta-data/iam/security-credentials/",
+        "/latest/meta-data/spot/instance-action",
+        "/latest/meta-data/tags/instance/a/b",
+        "/latest/meta-data/nothing",
+        "/latest/dynamic/instance-identity/pkcs7",
+        "/latest/dynamic/instance-identity/signature",
+        "/1999-01-01/meta-data",
+        "/nothing",
+    ] {
         assert_eq!(ask(&desk, Method::GET, path, &[]).status, 404, "{path}");
     }
 }
@@ -198,5 +212,92 @@ async fn over_the_wire() {
     ))
     .await;
     assert!(answer.ends_with("\r\n\r\n127.0.0.1"), "{answer}");
+    serving.abort();
+}
+
+/// Two instances, known by their addresses.
+struct Two;
+
+const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+impl MetadataSource for Two {
+    fn lookup(&self, source: Ipv4Addr) -> Option<InstanceMetadata> {
+        let mut found = instance();
+        found.private_ip = source;
+        found.instance_id = match source {
+            HERE => "i-1".to_owned(),
+            NEIGHBOUR => "i-2".to_owned(),
+            _ => return None,
+        };
+        Some(found)
+    }
+}
+
+async fn dial(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+async fn exchange_from(from: Ipv4Addr, to: SocketAddr, request: &str) -> String {
+    let mut stream = dial(from, to).await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn each_address_is_answered_for_itself() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1000)));
+    let listen = SocketAddr::from((HERE, 0));
+    let server = MetadataServer::bind(listen, Arc::new(Two), clock, TokenKey::new([1; 32])).await.unwrap();
+    let at = server.address().unwrap();
+    let serving = tokio::spawn(server.serve());
+    let put = format!("PUT /latest/api/token HTTP/1.1\r\nHost: x\r\n{TTL}: 60\r\nConnection: close\r\n\r\n");
+    let issued = exchange_from(HERE, at, &put).await;
+    let token = issued.rsplit("\r\n").next().unwrap();
+    let get = format!(
+        "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\n{TOKEN}: {token}\r\nConnection: close\r\n\r\n"
+    );
+    let plain = "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let stranger = Ipv4Addr::new(127, 0, 0, 3);
+    for (from, request, status, body) in [
+        (HERE, &*get, "200", "i-1"),
+        (HERE, plain, "200", "i-1"),
+        (NEIGHBOUR, plain, "200", "i-2"),
+        // A token of one instance is worth nothing at another.
+        (NEIGHBOUR, &*get, "401", ""),
+        (stranger, plain, "404", ""),
+        (stranger, &*put, "404", ""),
+    ] {
+        let answer = exchange_from(from, at, request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{from} {request}: {answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{from} {request}: {answer}");
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn an_instance_with_too_many_connections_hinders_only_itself() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1000)));
+    let listen = SocketAddr::from((HERE, 0));
+    let server = MetadataServer::bind(listen, Arc::new(Two), clock, TokenKey::new([1; 32])).await.unwrap();
+    let at = server.address().unwrap();
+    let serving = tokio::spawn(server.serve());
+    let mut held = Vec::new();
+    for _ in 0..PER_SOURCE_MAX {
+        held.push(dial(HERE, at).await);
+    }
+    let mut refused = dial(HERE, at).await;
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(2), refused.read_to_end(&mut rest));
+    assert!(
+        read.await.is_ok_and(|r| r.is_err() || rest.is_empty()),
+        "closed at once, not after the head's time"
+    );
+    let plain = "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert!(exchange_from(NEIGHBOUR, at, plain).await.ends_with("i-2"));
     serving.abort();
 }

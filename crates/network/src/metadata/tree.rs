@@ -2,17 +2,37 @@
 
 use super::InstanceMetadata;
 
-/// Versions that clients ask for; all show the same.
-pub(super) const VERSIONS: [&str; 10] = [
+/// Versions that EC2 has had; all show the same. Clients take the newest one they know out of the list, or probe.
+pub(super) const VERSIONS: [&str; 30] = [
     "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
     "2009-04-04",
     "2011-01-01",
+    "2011-05-01",
+    "2012-01-12",
     "2014-02-25",
+    "2014-11-05",
+    "2015-10-20",
+    "2016-04-19",
+    "2016-06-30",
     "2016-09-02",
+    "2018-03-28",
+    "2018-08-17",
     "2018-09-24",
     "2019-10-01",
     "2020-10-27",
+    "2021-01-03",
     "2021-03-23",
+    "2021-07-15",
+    "2022-07-09",
+    "2022-09-24",
+    "2024-04-11",
     "latest",
 ];
 
@@ -86,7 +106,7 @@ fn leaves(i: &InstanceMetadata) -> Vec<(String, Vec<u8>)> {
         put("autoscaling/target-lifecycle-state", state.clone());
     }
     if i.options.tags {
-        for (key, value) in &i.tags {
+        for (key, value) in i.tags.iter().filter(|(key, _)| fits_a_path(key)) {
             put(&format!("tags/instance/{key}"), value.clone());
         }
     }
@@ -112,6 +132,12 @@ fn leaves(i: &InstanceMetadata) -> Vec<(String, Vec<u8>)> {
         all.push(("user-data".to_owned(), user_data.clone()));
     }
     all
+}
+
+/// Whether a tag can be asked for: EC2 allows these characters where tags are shown, and these names stand for something else.
+fn fits_a_path(key: &str) -> bool {
+    !matches!(key, "." | ".." | "_index")
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c))
 }
 
 /// The identity document. It is not signed: there is nobody whose signature would mean anything here.
