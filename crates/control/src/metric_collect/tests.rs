@@ -141,21 +141,24 @@ fn instance(id: &str, group: &str, detailed: bool) -> Instance {
     }
 }
 
+fn spec(id: &str) -> LaunchSpec {
+    LaunchSpec {
+        instance_id: id.into(),
+        image: ImageRef { image_id: "ami-1".into(), layers: vec![] },
+        cpu_millis: 2000,
+        memory_bytes: 1 << 30,
+        hostname: id.into(),
+        network: None,
+        ssh_public_keys: vec![],
+        user_data: None,
+        environment: BTreeMap::new(),
+    }
+}
+
 impl World {
     async fn add(&self, id: &str, group: &str, detailed: bool, load: f64) {
         self.loads.lock().insert(id.into(), load);
-        let spec = LaunchSpec {
-            instance_id: id.into(),
-            image: ImageRef { image_id: "ami-1".into(), layers: vec![] },
-            cpu_millis: 2000,
-            memory_bytes: 1 << 30,
-            hostname: id.into(),
-            network: None,
-            ssh_public_keys: vec![],
-            user_data: None,
-            environment: BTreeMap::new(),
-        };
-        self.driver.launch(&spec).await.unwrap();
+        self.driver.launch(&spec(id)).await.unwrap();
         let record = instance(id, group, detailed);
         self.store
             .transact::<_, StoreError>(|tx| {
@@ -266,4 +269,44 @@ async fn instances_that_end_are_forgotten() {
         .unwrap();
     let status = w.pass(60).await;
     assert_eq!((status.n_instances, status.n_read), (0, 0));
+}
+
+/// Prints what a fleet costs: `cargo nextest run --release -p puffer-control --run-ignored all figure_collect --no-capture`.
+#[tokio::test]
+#[ignore = "a figure, not a check"]
+async fn figure_collect() {
+    const N: usize = 20_000;
+    let w = world();
+    for i in 0..N {
+        w.driver.launch(&spec(&format!("i-{i}"))).await.unwrap();
+    }
+    w.store
+        .transact::<_, StoreError>(|tx| {
+            for i in 0..N {
+                tx.put(instance(&format!("i-{i}"), &format!("g-{}", i % 1000), false));
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    for round in 0..3 {
+        let (mut slowest, started) = (Duration::ZERO, tokio::time::Instant::now());
+        let mut total = CollectStatus::default();
+        for _ in 0..300 {
+            w.clock.advance(Duration::from_secs(1));
+            let began = tokio::time::Instant::now();
+            let s = w.collect.activate().await;
+            slowest = slowest.max(began.elapsed());
+            total.n_read += s.n_read;
+            total.n_published += s.n_published;
+            if w.clock.now().as_secs() % 30 == 0 {
+                w.metrics.flush().unwrap();
+            }
+        }
+        println!(
+            "five minutes, round {round}: {total:?} in {:?}, slowest second {slowest:?}",
+            started.elapsed()
+        );
+    }
+    println!("{:?}", w.metrics.stats());
 }

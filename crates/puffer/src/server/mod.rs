@@ -118,6 +118,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     admin.abort();
     dns_task.abort();
     rooms.stop().await;
+    if let Err(error) = metrics.flush() {
+        tracing::warn!(%error, "the last metrics could not be written");
+    }
     tracing::info!("stopped; instances and load balancers go on");
     Ok(())
 }
