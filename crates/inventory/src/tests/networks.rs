@@ -98,8 +98,10 @@ async fn rules_are_unique_and_references_protect() {
         assert!(matches!(twin, Err(SecurityGroupError::Duplicate { .. })));
         let from_lb = tcp(80, RulePeer::Group(lb.id.clone()));
         let added =
-            security_groups::authorize(tx, &web.id, false, std::slice::from_ref(&from_lb), &Tags::new(), rng).unwrap();
-        let twice = security_groups::authorize(tx, &web.id, false, std::slice::from_ref(&from_lb), &Tags::new(), rng);
+            security_groups::authorize(tx, &web.id, false, std::slice::from_ref(&from_lb), &Tags::new(), rng)
+                .unwrap();
+        let twice =
+            security_groups::authorize(tx, &web.id, false, std::slice::from_ref(&from_lb), &Tags::new(), rng);
         assert!(matches!(twice, Err(SecurityGroupError::DuplicateRule(_))));
         assert!(matches!(security_groups::delete(tx, &lb.id), Err(SecurityGroupError::InUse(_))));
         let absent = Revoke::Matches(vec![tcp(81, RulePeer::Ipv4(Cidr::ANY)).allows]);

@@ -44,10 +44,9 @@ pub(super) async fn start(
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (dns, dns_task) = names::start(any, store).await?;
     let source = Arc::new(RecordedMetadata::new(store.clone()));
-    let metadata =
-        MetadataServer::bind(any, source, Arc::clone(clock), TokenKey::new(rand::rng().random()))
-            .await
-            .context("cannot listen for instances' metadata questions")?;
+    let metadata = MetadataServer::bind(any, source, Arc::clone(clock), TokenKey::new(rand::rng().random()))
+        .await
+        .context("cannot listen for instances' metadata questions")?;
     let metadata_port = Some(metadata.address()?.port());
     let services = Services { metadata_port, dns_port: Some(dns.port()) };
     let fabric = Arc::new(BridgeFabric::new(data.path(), services));
