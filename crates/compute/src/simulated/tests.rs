@@ -123,7 +123,7 @@ async fn faults_come_at_their_rates_and_leave_nothing() {
     }
     assert_eq!(driver.list().await.unwrap().len(), good);
     for (seen, expected) in [(capacity, 400), (transient, 200), (permanent, 200)] {
-        assert!((seen - expected).abs() < 60, "{seen} instead of about {expected}");
+        assert!(i32::abs(seen - expected) < 60, "{seen} instead of about {expected}");
     }
     driver.adjust(|s| s.n_instances_max = good);
     let full = driver.launch(&spec(9999)).await;
