@@ -73,6 +73,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Nobody is there, or whoever was there ended while it was being greeted: the kernel accepts connections for a dying
+    /// process and resets them. Starting another one is safe in both cases, as the socket's lock lets only one live.
+    fn is_gone(&self) -> bool {
+        matches!(self, ClientError::Absent(..) | ClientError::Frame(_))
+    }
+
     /// What the caller can do about it.
     pub fn class(&self) -> puffer_core::ErrorClass {
         use puffer_core::ErrorClass as Class;
@@ -108,7 +114,7 @@ impl BalancerClient {
     /// Takes up with the running data plane, or starts one in a session of its own, which then outlives us.
     pub async fn connect_or_spawn(options: &SpawnOptions) -> Result<BalancerClient, ClientError> {
         match BalancerClient::connect(&options.socket).await {
-            Err(ClientError::Absent(..)) => {}
+            Err(error) if error.is_gone() => {}
             other => return other,
         }
         let log = std::fs::File::options().create(true).append(true).open(&options.log);
@@ -127,7 +133,7 @@ impl BalancerClient {
         let end = Instant::now() + SPAWN_TIMEOUT;
         while Instant::now() < end {
             match BalancerClient::connect(&options.socket).await {
-                Err(ClientError::Absent(..)) => {}
+                Err(error) if error.is_gone() => {}
                 // Whoever answers is fine: two control planes may have started one at the same time, of which the
                 // socket's lock lets only one live.
                 other => return other,
