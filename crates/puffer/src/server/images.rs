@@ -21,6 +21,10 @@ pub(super) struct StoredImages {
 
 impl StoredImages {
     pub(super) fn new(store: ImageStore) -> StoredImages {
+        // What a killed server or command line left half-made; work in progress is locked by its maker and stays.
+        if let Err(error) = store.sweep() {
+            tracing::warn!(%error, "cannot remove unfinished images");
+        }
         StoredImages { store: Arc::new(store), staged: Arc::default() }
     }
 
