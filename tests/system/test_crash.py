@@ -20,12 +20,12 @@ def test_kills_during_churn(new_server):
     rng = random.Random(SEED)
     server = new_server("--any-image", "--boot-time", "120")
     autoscaling, ec2 = server.client("autoscaling"), server.client("ec2")
-    ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData={
+    ec2.create_launch_template(LaunchTemplateName="churn", LaunchTemplateData={
         "ImageId": "ami-0123456789abcdef0", "InstanceType": "t2.micro"})
     names = [f"g{i}" for i in range(4)]
     for name in names:
         autoscaling.create_auto_scaling_group(
-            AutoScalingGroupName=name, LaunchTemplate={"LaunchTemplateName": "t"}, MinSize=0, MaxSize=6,
+            AutoScalingGroupName=name, LaunchTemplate={"LaunchTemplateName": "churn"}, MinSize=0, MaxSize=6,
             AvailabilityZones=["us-east-1a", "us-east-1b", "us-east-1c"])
     acknowledged = dict.fromkeys(names, 0)
     for _ in range(KILLS):
