@@ -1,7 +1,7 @@
 //! Drops scaling activities that nobody will ask for any more: those older than six weeks, and the oldest of a group
 //! that has far too many. Without it, a group whose launches fail for months would fill the store.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl ActivityPrune {
     fn outdated(&self, kept_per_group: usize) -> Vec<String> {
         let limit = self.clock.now() - KEPT;
         self.store.read(|r| {
-            let mut of_group: HashMap<&str, Vec<&Arc<Activity>>> = HashMap::new();
+            let mut of_group: BTreeMap<&str, Vec<&Arc<Activity>>> = BTreeMap::new();
             let mut outdated = Vec::new();
             for activity in r.iter::<Activity>().filter(|a| a.status.is_final()) {
                 if activity.ended_at.is_some_and(|at| at < limit) {

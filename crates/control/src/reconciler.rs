@@ -52,7 +52,10 @@ pub fn spawn<R: Reconciler>(reconciler: R, mut stop: watch::Receiver<bool>) -> R
         while !*stop.borrow() {
             let status = reconciler.activate().await;
             tracing::trace!(reconciler = name, ?status, "activated");
+            // In order, here and in every reconciler: which of two that are ready is taken is not left to chance, so that a
+            // simulation repeats.
             tokio::select! {
+                biased;
                 () = reconciler.wake() => {}
                 () = tokio::time::sleep(reconciler.period()) => {}
                 _ = stop.changed() => {}

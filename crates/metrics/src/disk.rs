@@ -40,6 +40,17 @@ impl Disk {
             DatabaseError::DatabaseAlreadyOpen => DiskError::InUse(path.to_owned()),
             other => DiskError::Disk(format!("{}: {other}", path.display())),
         })?;
+        Disk::on(database)
+    }
+
+    /// A file of memory, gone with the process.
+    pub(crate) fn in_memory(cache_bytes: usize) -> Result<Disk, DiskError> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let made = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
+        Disk::on(made.map_err(|e| DiskError::Disk(e.to_string()))?)
+    }
+
+    fn on(database: Database) -> Result<Disk, DiskError> {
         let write = database.begin_write().map_err(DiskError::disk)?;
         {
             let mut meta = write.open_table(META).map_err(DiskError::disk)?;

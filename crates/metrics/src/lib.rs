@@ -114,9 +114,24 @@ impl Metrics {
     /// Opens (or creates) the store at `path` and reads what was flushed.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Metrics, DiskError> {
         let disk = Disk::open(path, options.cache_bytes)?;
+        Metrics::on(disk, Some(path), clock, options)
+    }
+
+    /// An empty store whose file is memory: for simulations.
+    pub fn in_memory(clock: Arc<dyn Clock>, options: Options) -> Result<Metrics, DiskError> {
+        let disk = Disk::in_memory(options.cache_bytes)?;
+        Metrics::on(disk, None, clock, options)
+    }
+
+    fn on(
+        disk: Disk,
+        path: Option<&Path>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Metrics, DiskError> {
         let now_s = write::seconds(clock.now());
         let (catalog, mut writer) = disk.load(now_s)?;
-        writer.path = Some(path.to_owned());
+        writer.path = path.map(Path::to_owned);
         let inner = Inner {
             clock,
             options,

@@ -1,24 +1,20 @@
-//! The thread that makes transactions durable: everything queued goes to disk in one redb transaction.
+//! Makes transactions durable: everything queued goes to disk in one commit, by a thread of its own or, in simulations, when
+//! told ([`ManualCommits`]).
 
-use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
-use crate::schema::table;
 use crate::state::State;
 use crate::subscription::{Shared, Subscription};
-use crate::transaction::{Write, last_writes, undo};
+use crate::transaction::{Change, Write, last_writes, undo};
 
-/// Version of the file's layout (tables, envelopes), not of the records in it.
-const LAYOUT_VERSION: u16 = 1;
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("puffer-meta");
 /// Commits remembered for [`CommitStats`].
 const STATS_COMMITS: usize = 256;
 
@@ -53,6 +49,15 @@ pub(crate) struct Committer {
 struct Queue {
     waiting: Mutex<Waiting>,
     more: Condvar,
+    /// The same news for who commits by hand.
+    asked: Notify,
+}
+
+impl Queue {
+    fn wake(&self) {
+        self.more.notify_one();
+        self.asked.notify_one();
+    }
 }
 
 #[derive(Default)]
@@ -62,60 +67,41 @@ struct Waiting {
     closed: bool,
 }
 
-pub(crate) fn open_database(path: &Path) -> Result<Database, OpenError> {
-    let disk = |e: &dyn std::fmt::Display| OpenError::Disk(format!("{}: {e}", path.display()));
-    let database = Database::create(path).map_err(|e| match e {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
-        other => disk(&other),
-    })?;
-    let read = database.begin_read().map_err(|e| disk(&e))?;
-    let found = match read.open_table(META) {
-        Ok(meta) => meta.get("layout").map_err(|e| disk(&e))?.map(|v| v.value()),
-        Err(redb::TableError::TableDoesNotExist(_)) => None,
-        Err(e) => return Err(disk(&e)),
-    };
-    drop(read);
-    match found {
-        Some(v) if v > u64::from(LAYOUT_VERSION) => Err(OpenError::Newer {
-            what: "the file's layout".into(),
-            found: u16::try_from(v).unwrap_or(u16::MAX),
-            known: LAYOUT_VERSION,
-        }),
-        Some(_) => Ok(database),
-        None => {
-            let write = database.begin_write().map_err(|e| disk(&e))?;
-            {
-                let mut meta = write.open_table(META).map_err(|e| disk(&e))?;
-                meta.insert("layout", u64::from(LAYOUT_VERSION)).map_err(|e| disk(&e))?;
-            }
-            write.commit().map_err(|e| disk(&e))?;
-            Ok(database)
-        }
-    }
-}
-
 impl Committer {
-    pub(crate) fn start(database: Database, state: Arc<RwLock<State>>) -> Result<Self, OpenError> {
+    /// Commits in a thread of its own.
+    pub(crate) fn start(disk: impl Disk + 'static, state: Arc<RwLock<State>>) -> Result<Self, OpenError> {
+        let (mut committer, worker) = Committer::with(disk, state);
+        let thread = thread::Builder::new()
+            .name("store-commit".into())
+            .spawn(move || worker.run())
+            .map_err(|e| OpenError::Disk(e.to_string()))?;
+        committer.thread = Some(thread);
+        Ok(committer)
+    }
+
+    /// Commits when told.
+    pub(crate) fn manual(disk: impl Disk + 'static, state: Arc<RwLock<State>>) -> (Self, ManualCommits) {
+        let (committer, worker) = Committer::with(disk, state);
+        (committer, ManualCommits { worker })
+    }
+
+    fn with(disk: impl Disk + 'static, state: Arc<RwLock<State>>) -> (Self, Worker) {
         let queue = Arc::new(Queue::default());
         let subscribers: Arc<Mutex<Subscribers>> = Arc::default();
         let stats = Arc::default();
         let worker = Worker {
-            database,
+            disk: Box::new(disk),
             state,
             queue: Arc::clone(&queue),
             subscribers: Arc::clone(&subscribers),
             stats: Arc::clone(&stats),
         };
-        let thread = thread::Builder::new()
-            .name("store-commit".into())
-            .spawn(move || worker.run())
-            .map_err(|e| OpenError::Disk(e.to_string()))?;
-        Ok(Committer { queue, subscribers, stats, thread: Some(thread) })
+        (Committer { queue, subscribers, stats, thread: None }, worker)
     }
 
     pub(crate) fn enqueue(&self, pending: Pending) {
         self.queue.waiting.lock().pending.push(pending);
-        self.queue.more.notify_one();
+        self.queue.wake();
     }
 
     /// A promise that everything queued so far is durable; `None` if nothing is on its way.
@@ -126,7 +112,7 @@ impl Committer {
         }
         let (ack, durable) = oneshot::channel();
         waiting.pending.push(Pending { writes: Vec::new(), ack: Some(ack) });
-        self.queue.more.notify_one();
+        self.queue.wake();
         Some(durable)
     }
 
@@ -144,15 +130,65 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.queue.waiting.lock().closed = true;
-        self.queue.more.notify_one();
+        self.queue.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
+/// The commits of a store on a [`crate::MemoryDisk`], made by hand: so a simulation decides when they happen and what a crash
+/// leaves of them.
+pub struct ManualCommits {
+    worker: Worker,
+}
+
+impl ManualCommits {
+    /// Waits until something asks to be made durable.
+    pub async fn wanted(&self) {
+        loop {
+            let asked = self.worker.queue.asked.notified();
+            if !self.worker.queue.waiting.lock().pending.is_empty() {
+                return;
+            }
+            asked.await;
+        }
+    }
+
+    /// Writes what is queued and answers those who wait. `seen` gets each transaction's changes in order, before anybody
+    /// hears of them.
+    pub fn commit(&self, seen: &mut dyn FnMut(&[Change<'_>])) {
+        let Some(batch) = self.worker.take_batch() else { return };
+        self.worker.commit(batch, seen);
+    }
+
+    /// Writes what is queued and answers nobody: what a process leaves that dies between the two. The store is of no use
+    /// afterwards.
+    pub fn write_and_die(&self, seen: &mut dyn FnMut(&[Change<'_>])) {
+        let Some(batch) = self.worker.take_batch() else { return };
+        if self.worker.write(&batch).is_ok() {
+            show(&batch, seen);
+        }
+    }
+
+    /// The disk refuses what is queued.
+    pub fn refuse(&self, reason: &str) {
+        if let Some(batch) = self.worker.take_batch() {
+            self.worker.roll_back(batch, reason.to_owned());
+        }
+    }
+}
+
+/// Shows the transactions of a batch, one by one; barriers are none.
+fn show(batch: &[Pending], seen: &mut dyn FnMut(&[Change<'_>])) {
+    for pending in batch.iter().filter(|p| !p.writes.is_empty()) {
+        let changes: Vec<Change<'_>> = pending.writes.iter().map(Change::of).collect();
+        seen(&changes);
+    }
+}
+
 struct Worker {
-    database: Database,
+    disk: Box<dyn Disk>,
     state: Arc<RwLock<State>>,
     queue: Arc<Queue>,
     subscribers: Arc<Mutex<Subscribers>>,
@@ -162,22 +198,27 @@ struct Worker {
 impl Worker {
     fn run(self) {
         while let Some(batch) = self.next_batch() {
-            // Only a duration is measured here, for the figures of `CommitStats`.
-            #[allow(clippy::disallowed_methods)]
-            let started = std::time::Instant::now();
-            match self.write(&batch) {
-                Ok(()) => {
-                    self.count(started.elapsed(), batch.len());
-                    self.notify(&batch);
-                    for pending in batch {
-                        acknowledge(pending, &Ok(()));
-                    }
-                    self.queue.waiting.lock().committing = false;
+            self.commit(batch, &mut |_| {});
+        }
+    }
+
+    fn commit(&self, batch: Vec<Pending>, seen: &mut dyn FnMut(&[Change<'_>])) {
+        // Only a duration is measured here, for the figures of `CommitStats`.
+        #[allow(clippy::disallowed_methods)]
+        let started = std::time::Instant::now();
+        match self.write(&batch) {
+            Ok(()) => {
+                self.count(started.elapsed(), batch.len());
+                show(&batch, seen);
+                self.notify(&batch);
+                for pending in batch {
+                    acknowledge(pending, &Ok(()));
                 }
-                Err(reason) => {
-                    tracing::error!(%reason, "the store could not commit; undoing what is not durable");
-                    self.roll_back(batch, reason);
-                }
+                self.queue.waiting.lock().committing = false;
+            }
+            Err(reason) => {
+                tracing::error!(%reason, "the store could not commit; undoing what is not durable");
+                self.roll_back(batch, reason);
             }
         }
     }
@@ -194,28 +235,17 @@ impl Worker {
         Some(std::mem::take(&mut waiting.pending))
     }
 
+    /// What is queued, if anything is; does not wait.
+    fn take_batch(&self) -> Option<Vec<Pending>> {
+        let mut waiting = self.queue.waiting.lock();
+        let batch = std::mem::take(&mut waiting.pending);
+        waiting.committing = !batch.is_empty();
+        (!batch.is_empty()).then_some(batch)
+    }
+
     fn write(&self, batch: &[Pending]) -> Result<(), String> {
         let last = last_writes(batch.iter().flat_map(|p| &p.writes));
-        if last.is_empty() {
-            return Ok(());
-        }
-        let text = |e: &dyn std::fmt::Display| e.to_string();
-        let transaction = self.database.begin_write().map_err(|e| text(&e))?;
-        for (collection, writes) in last {
-            let mut table = transaction.open_table(table(collection)).map_err(|e| text(&e))?;
-            for (key, write) in writes {
-                match &write.after {
-                    Some(record) => {
-                        let bytes = (write.encode)(record)?;
-                        table.insert(&**key, bytes.as_slice()).map_err(|e| text(&e))?;
-                    }
-                    None => {
-                        table.remove(&**key).map_err(|e| text(&e))?;
-                    }
-                }
-            }
-        }
-        transaction.commit().map_err(|e| text(&e))
+        if last.is_empty() { Ok(()) } else { self.disk.write(&last) }
     }
 
     /// The disk refused `batch`. Everything queued meanwhile was built on it, so all of it is undone, newest first.
@@ -242,7 +272,7 @@ impl Worker {
 
     fn notify(&self, batch: &[Pending]) {
         let mut subscribers = self.subscribers.lock();
-        let mut keys: HashMap<&'static str, Vec<&Arc<str>>> = HashMap::new();
+        let mut keys: BTreeMap<&'static str, Vec<&Arc<str>>> = BTreeMap::new();
         for write in batch.iter().flat_map(|p| &p.writes) {
             if subscribers.contains_key(write.collection) {
                 keys.entry(write.collection).or_default().push(&write.key);

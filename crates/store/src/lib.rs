@@ -15,6 +15,7 @@
 
 mod collection;
 mod committer;
+mod disk;
 mod error;
 mod schema;
 mod state;
@@ -30,10 +31,12 @@ use parking_lot::RwLock;
 use puffer_core::Record;
 use tokio::sync::oneshot;
 
+pub use committer::{CommitStats, ManualCommits};
+pub use disk::MemoryDisk;
 pub use error::{OpenError, StoreError};
 pub use schema::Schema;
 pub use subscription::{DIRTY_KEYS_MAX, Dirty, Subscription};
-pub use transaction::{Reader, Transaction};
+pub use transaction::{Change, Reader, Transaction};
 
 use committer::{Committer, Pending};
 use state::State;
@@ -54,11 +57,17 @@ impl Store {
     ///
     /// Fails if another process has it open, if it was written by a newer Puffer, or if a record is damaged.
     pub fn open(path: &Path, schema: &Schema) -> Result<Store, OpenError> {
-        let database = committer::open_database(path)?;
-        let state = schema.load(&database)?;
-        let state = Arc::new(RwLock::new(state));
-        let committer = Committer::start(database, Arc::clone(&state))?;
+        let disk = disk::RedbDisk::open(path)?;
+        let state = Arc::new(RwLock::new(schema.load(&disk)?));
+        let committer = Committer::start(disk, Arc::clone(&state))?;
         Ok(Store { inner: Arc::new(Inner { state, committer }) })
+    }
+
+    /// Opens a store on a disk of memory, with commits made by hand: for simulations.
+    pub fn on(disk: &MemoryDisk, schema: &Schema) -> Result<(Store, ManualCommits), OpenError> {
+        let state = Arc::new(RwLock::new(schema.load(disk)?));
+        let (committer, commits) = Committer::manual(disk.clone(), Arc::clone(&state));
+        Ok((Store { inner: Arc::new(Inner { state, committer }) }, commits))
     }
 
     /// Runs `body` as one transaction and waits until its writes are durable.
@@ -135,9 +144,7 @@ impl Store {
 
     /// How long the latest disk commits took (newest last) and how many transactions each held: for `puffer status`
     /// and benches.
-    pub fn commit_stats(&self) -> committer::CommitStats {
+    pub fn commit_stats(&self) -> CommitStats {
         self.inner.committer.stats()
     }
 }
-
-pub use committer::CommitStats;

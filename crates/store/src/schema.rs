@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
 use puffer_core::Record;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
 use crate::collection::{AnyCollection, Collection};
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::state::State;
 
@@ -30,29 +30,13 @@ impl Schema {
         self
     }
 
-    pub(crate) fn load(&self, database: &Database) -> Result<State, OpenError> {
-        let disk = |e: &dyn std::fmt::Display| OpenError::Disk(e.to_string());
-        let read = database.begin_read().map_err(|e| disk(&e))?;
+    pub(crate) fn load(&self, disk: &dyn Disk) -> Result<State, OpenError> {
         let mut collections = HashMap::new();
         for (name, make) in &self.collections {
             let mut collection = make();
-            match read.open_table(table(name)) {
-                Ok(table) => {
-                    for entry in table.iter().map_err(|e| disk(&e))? {
-                        let (key, value) = entry.map_err(|e| disk(&e))?;
-                        collection.load(key.value(), value.value())?;
-                    }
-                }
-                Err(TableError::TableDoesNotExist(_)) => {}
-                Err(e) => return Err(disk(&e)),
-            }
+            disk.load(name, &mut |key, bytes| collection.load(key, bytes))?;
             collections.insert(*name, collection);
         }
         Ok(State { collections })
     }
-}
-
-/// Table of a collection: key → envelope as JSON.
-pub(crate) fn table(name: &str) -> TableDefinition<'_, &'static str, &'static [u8]> {
-    TableDefinition::new(name)
 }

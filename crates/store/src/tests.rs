@@ -201,3 +201,52 @@ proptest! {
         check(&open(&dir), &model);
     }
 }
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_written_by_hand_and_loses_the_rest() {
+    let disk = MemoryDisk::new();
+    let (store, commits) = Store::on(&disk, &schema()).unwrap();
+    let first = tokio::spawn({
+        let store = store.clone();
+        async move { put(&store, pet("rex", "dog")).await }
+    });
+    commits.wanted().await;
+    let mut seen = Vec::new();
+    commits.commit(&mut |changes| {
+        seen.extend(changes.iter().map(|c| (c.key().to_owned(), c.after::<Pet>().unwrap().legs)));
+    });
+    first.await.unwrap();
+    assert_eq!(seen, [("rex".to_owned(), 4)]);
+    // Neither of these is answered; one of them is on disk.
+    for (name, dies_after_writing) in [("tom", true), ("kit", false)] {
+        let (store, commits) = Store::on(&disk, &schema()).unwrap();
+        let waiting = tokio::spawn(async move { put(&store, pet(name, "cat")).await });
+        commits.wanted().await;
+        if dies_after_writing {
+            commits.write_and_die(&mut |_| {});
+        }
+        assert!(!waiting.is_finished());
+        waiting.abort();
+    }
+    let (store, _) = Store::on(&disk, &schema()).unwrap();
+    let names: Vec<String> = store.list::<Pet>().iter().map(|p| p.name.clone()).collect();
+    assert_eq!(names, ["rex", "tom"]);
+    assert!(disk.row("pets", "tom").is_some() && disk.row("pets", "kit").is_none());
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_by_hand_undoes_what_was_queued() {
+    let (store, commits) = Store::on(&MemoryDisk::new(), &schema()).unwrap();
+    let put = |p: Pet| {
+        store.transact::<_, StoreError>(move |tx| {
+            tx.put(p);
+            Ok(())
+        })
+    };
+    let (refused, ()) = tokio::join!(put(pet("rex", "dog")), async {
+        commits.wanted().await;
+        commits.refuse("full");
+    });
+    assert!(matches!(refused, Err(StoreError::Disk(_))));
+    assert!(store.list::<Pet>().is_empty());
+}

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use puffer_core::Record;
@@ -154,13 +154,50 @@ pub(crate) fn undo(state: &mut State, writes: Vec<Write>) {
     }
 }
 
+/// The last write to each key of each collection, in order.
+pub(crate) type LastWrites<'w> = BTreeMap<&'static str, BTreeMap<&'w Arc<str>, &'w Write>>;
+
 /// The last write to each key: what a group commit has to put on disk.
-pub(crate) fn last_writes<'w>(
-    writes: impl Iterator<Item = &'w Write>,
-) -> HashMap<&'static str, HashMap<&'w Arc<str>, &'w Write>> {
-    let mut last: HashMap<&'static str, HashMap<&Arc<str>, &Write>> = HashMap::new();
+pub(crate) fn last_writes<'w>(writes: impl Iterator<Item = &'w Write>) -> LastWrites<'w> {
+    let mut last = LastWrites::new();
     for write in writes {
         last.entry(write.collection).or_default().insert(&write.key, write);
     }
     last
+}
+
+/// One write of a committed transaction, for who watches a store from outside.
+pub struct Change<'w> {
+    write: &'w Write,
+}
+
+impl<'w> Change<'w> {
+    pub(crate) fn of(write: &'w Write) -> Self {
+        Change { write }
+    }
+
+    /// The collection's name.
+    pub fn collection(&self) -> &'static str {
+        self.write.collection
+    }
+
+    /// The record's key.
+    pub fn key(&self) -> &'w str {
+        &self.write.key
+    }
+
+    /// The record before; `None` if it was not there or is of another type.
+    pub fn before<T: Record>(&self) -> Option<Arc<T>> {
+        self.write.before.clone().and_then(|r| r.downcast().ok())
+    }
+
+    /// The record after; `None` if it was removed or is of another type.
+    pub fn after<T: Record>(&self) -> Option<Arc<T>> {
+        self.write.after.clone().and_then(|r| r.downcast().ok())
+    }
+
+    /// The stored form of the record after; `None` if it was removed.
+    pub fn encoded(&self) -> Option<Vec<u8>> {
+        (self.write.encode)(self.write.after.as_ref()?).ok()
+    }
 }

@@ -269,6 +269,7 @@ impl<P: DataPlane> Reconciler for BalancerSync<P> {
     async fn wake(&self) {
         let something = async {
             tokio::select! {
+                biased;
                 () = any_of(&self.subscriptions) => {}
                 () = self.lost.notified() => {}
             }

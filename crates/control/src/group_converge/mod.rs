@@ -163,6 +163,7 @@ impl Reconciler for GroupConverge {
             }
         };
         let (source, dirty) = tokio::select! {
+            biased;
             dirty = self.groups.next() => (Source::Groups, dirty),
             dirty = self.members.next() => (Source::Members, dirty),
             dirty = self.instances.next() => (Source::Members, dirty),

@@ -273,6 +273,7 @@ impl Reconciler for ImageBuild {
             }
         };
         tokio::select! {
+            biased;
             // What changed is read from the store, so only that something did matters.
             dirty = self.subscription.next() => drop::<Dirty>(dirty),
             () = self.changed.notified() => {}

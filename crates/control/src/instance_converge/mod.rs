@@ -234,6 +234,7 @@ impl Reconciler for InstanceConverge {
             }
         };
         tokio::select! {
+            biased;
             dirty = self.subscription.next() => self.put_back(dirty),
             () = self.shared.wake.notified() => {}
             () = self.shared.rooms.driver.changed() => self.sweeps.lock().wanted = true,

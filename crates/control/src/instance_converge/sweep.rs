@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use puffer_compute::{DriverError, DriverState};
@@ -39,7 +39,7 @@ fn judge(record: Option<State>, machine: Option<DriverState>) -> Option<Finding>
 }
 
 impl Shared {
-    async fn list(&self) -> Result<HashMap<String, DriverState>, DriverError> {
+    async fn list(&self) -> Result<BTreeMap<String, DriverState>, DriverError> {
         let listed = within(self.limits.list, "list", self.rooms.driver.list()).await?;
         Ok(listed.into_iter().map(|i| (i.instance_id, i.state)).collect())
     }
@@ -95,7 +95,7 @@ impl Shared {
         listed.map(|_| ())
     }
 
-    fn suspects(&self, listed: &HashMap<String, DriverState>) -> Vec<Arc<str>> {
+    fn suspects(&self, listed: &BTreeMap<String, DriverState>) -> Vec<Arc<str>> {
         self.rooms.store.read(|r| {
             let agenda = self.agenda.lock();
             let mut suspects: Vec<Arc<str>> = Vec::new();

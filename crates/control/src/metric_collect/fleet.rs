@@ -1,6 +1,6 @@
 //! The running instances and how often each is read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use puffer_compute::Usage;
@@ -32,7 +32,8 @@ pub(super) struct Tracked {
 #[derive(Default)]
 pub(super) struct Fleet {
     tracked: HashMap<Arc<str>, Tracked>,
-    members: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    /// Ordered, since sums over instances depend on the order in their last bits.
+    members: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Groups with a short period, seconds.
     periods: BTreeMap<Arc<str>, u32>,
     with_metrics: HashSet<Arc<str>>,
@@ -202,7 +203,11 @@ impl Fleet {
 
     /// The instances whose minute (or, with `basic`, five minutes) is over.
     pub(super) fn slow(&self, basic: bool) -> Vec<Arc<str>> {
-        self.tracked.values().filter(|t| basic || t.detailed).map(|t| Arc::clone(&t.id)).collect()
+        let slow = self.tracked.values().filter(|t| basic || t.detailed);
+        let mut ids: Vec<Arc<str>> = slow.map(|t| Arc::clone(&t.id)).collect();
+        // As the members of a group: so that sums over them come out the same each time.
+        ids.sort_unstable();
+        ids
     }
 
     pub(super) fn groups_with_metrics(&self, store: &Store) -> Vec<Arc<Group>> {

@@ -168,6 +168,7 @@ impl<F: Fabric> Reconciler for NetworkSync<F> {
     async fn wake(&self) {
         let something = async {
             tokio::select! {
+                biased;
                 () = any_of(&self.subscriptions) => {}
                 () = self.ready.inner.ask.notified() => {}
             }

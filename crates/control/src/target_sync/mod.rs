@@ -158,6 +158,7 @@ impl<P: DataPlane> Reconciler for TargetSync<P> {
     async fn wake(&self) {
         let something = async {
             tokio::select! {
+                biased;
                 () = any_of(&self.subscriptions) => {}
                 () = self.watch.news.notified() => {}
             }
