@@ -77,7 +77,11 @@ fn target_state(state: LifecycleState) -> &'static str {
     use LifecycleState as S;
     match state {
         S::Pending | S::PendingWait | S::PendingProceed | S::InService => "InService",
-        S::Terminating | S::TerminatingWait | S::TerminatingProceed | S::Terminated => "Terminated",
+        S::Terminating
+        | S::TerminatingWait
+        | S::TerminatingProceed
+        | S::TerminatingRetained
+        | S::Terminated => "Terminated",
         S::EnteringStandby | S::Standby => "Standby",
         S::Detaching | S::Detached => "Detached",
     }

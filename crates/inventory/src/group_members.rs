@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
+use puffer_core::autoscaling::hook::HookStand;
 use puffer_core::autoscaling::{
     Activity, ActivityStatus, Group, HealthStatus, LifecycleState, Member, texts,
 };
@@ -40,6 +41,12 @@ pub enum MemberError {
         /// States.
         wanted: &'static str,
     },
+    /// It is kept out of service, so there is no capacity to give back.
+    #[error(
+        "The instance {0} is in Terminating:Retained and does not count towards the desired capacity, so that cannot be \
+         decremented with it."
+    )]
+    Retained(String),
     /// On its way out already.
     #[error("Instance {0} is already being terminated.")]
     Terminating(String),
@@ -118,6 +125,9 @@ impl Request<'_, '_> {
         if member.is_terminating() {
             return Err(MemberError::Terminating(id.to_owned()));
         }
+        if decrement && member.state == LifecycleState::TerminatingRetained {
+            return Err(MemberError::Retained(id.to_owned()));
+        }
         if decrement && member.counts() && group.desired <= group.min {
             return Err(MemberError::MinOnTermination(group.min));
         }
@@ -137,7 +147,10 @@ impl Request<'_, '_> {
         use LifecycleState as S;
         let (group, members) = self.members(group, ids)?;
         for m in &members {
-            if !matches!(m.state, S::InService | S::Standby) {
+            if decrement && m.state == S::TerminatingRetained {
+                return Err(MemberError::Retained(m.instance_id.clone()));
+            }
+            if !matches!(m.state, S::InService | S::Standby | S::TerminatingRetained) {
                 let wanted = "InService or Standby";
                 return Err(MemberError::State { id: m.instance_id.clone(), wanted });
             }
@@ -200,6 +213,7 @@ impl Request<'_, '_> {
             self.tx.update::<Member>(id, |m| {
                 (m.state, m.state_since) = (LifecycleState::Pending, now);
                 (m.health, m.unhealthy_cause) = (HealthStatus::Healthy, None);
+                m.hooks = HookStand::Done;
                 m.activity_id = Some(activity.id.clone());
             });
             activities.push(activity);
@@ -257,6 +271,7 @@ impl Request<'_, '_> {
             surplus: false,
             impaired_since: None,
             launched_at: instance.launched_at,
+            hooks: HookStand::Done,
         };
         let cause = texts::brought_by_user(&instance.id, "attached", group.desired, group.desired + n);
         let text = texts::attaching(&instance.id);
@@ -322,7 +337,7 @@ impl Request<'_, '_> {
         let activity = self.begin(group, member, description, cause, ActivityStatus::InProgress);
         let now = self.now;
         self.tx.update::<Member>(&member.instance_id, |m| {
-            (m.state, m.state_since) = (state, now);
+            (m.state, m.state_since, m.hooks) = (state, now, HookStand::Due);
             m.activity_id = Some(activity.id.clone());
         });
         Ok(activity)

@@ -16,6 +16,7 @@ pub mod images;
 pub mod instances;
 pub mod launch;
 pub mod launch_templates;
+pub mod lifecycle_hooks;
 pub mod names;
 pub mod networks;
 pub mod nodes;

@@ -42,11 +42,12 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
     const NONE_EXIST: &str = "Always empty: there are none.";
     const GROUP: &str = "Refused: MixedInstancesPolicy, CapacityRebalance, MaxInstanceLifetime, \
         InstanceMaintenancePolicy, AvailabilityZoneDistribution, CapacityReservationSpecification, placement groups, \
-        lifecycle hooks, classic load balancers, Lambda termination policies.";
+        classic load balancers, Lambda termination policies.";
     const VIEW: &str = "A view: shows what comes with a VPC.";
     Some(match (service, operation) {
         ("autoscaling", "CreateAutoScalingGroup") => GROUP,
         ("autoscaling", "UpdateAutoScalingGroup") => "Refuses the same parameters as CreateAutoScalingGroup.",
+        ("autoscaling", "PutLifecycleHook") => "Refused: NotificationTargetARN.",
         ("autoscaling", "CreateLaunchConfiguration") => {
             "Refused: InstanceId, SpotPrice, KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy."
         }
@@ -59,8 +60,7 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
         ("autoscaling", "DescribeScalingActivities") => "Refused: Filters.",
         (
             "autoscaling",
-            "DescribeLifecycleHooks"
-            | "DescribeScheduledActions"
+            "DescribeScheduledActions"
             | "DescribeNotificationConfigurations"
             | "DescribeInstanceRefreshes"
             | "DescribeWarmPool"

@@ -10,7 +10,6 @@ use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.serve::<shape::DescribeLifecycleHooks, _>(lifecycle_hooks);
     registry.serve::<shape::DescribeScheduledActions, _>(scheduled_actions);
     registry.serve::<shape::DescribeNotificationConfigurations, _>(notification_configurations);
     registry.serve::<shape::DescribeInstanceRefreshes, _>(instance_refreshes);
@@ -21,14 +20,6 @@ pub(super) fn register(registry: &mut Registry) {
 fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
     let name = required(name, "autoScalingGroupName")?;
     Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
-}
-
-async fn lifecycle_hooks(
-    cx: Arc<Ctx>,
-    input: shape::DescribeLifecycleHooksType,
-) -> Result<shape::DescribeLifecycleHooksAnswer, ApiError> {
-    group_exists(&cx, input.auto_scaling_group_name)?;
-    Ok(shape::DescribeLifecycleHooksAnswer { lifecycle_hooks: Some(Vec::new()) })
 }
 
 async fn scheduled_actions(

@@ -133,6 +133,7 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         context: g.context.clone(),
         default_instance_warmup: g.default_instance_warmup_s.map(signed),
         traffic_sources: Some(super::traffic::sources_of(g)),
+        instance_lifecycle_policy: super::lifecycle_hooks::lifecycle_policy(g),
         deletion_protection: Some(g.deletion_protection.name().to_owned()),
         ..Default::default()
     }

@@ -12,7 +12,7 @@ use puffer_store::Reader;
 
 use super::error::{Refused, natural, required, unsupported};
 use super::static_types::TERMINATION_POLICIES;
-use super::{source, tags, traffic};
+use super::{lifecycle_hooks, source, tags, traffic};
 use crate::{ApiError, Ctx, Registry};
 
 /// Subnets or zones of a group; AWS has no more in any region.
@@ -66,6 +66,11 @@ async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Resul
             traffic::attach_sources(&r, &mut group, input.traffic_sources.as_deref().unwrap_or_default())?;
             group.new_instances_protected = input.new_instances_protected_from_scale_in.unwrap_or(false);
             tags::add(&mut group, input.tags.as_deref().unwrap_or_default())?;
+            let hooks = input.lifecycle_hook_specification_list.as_deref().unwrap_or_default();
+            lifecycle_hooks::add(&mut group, hooks)?;
+            if let Some(policy) = &input.instance_lifecycle_policy {
+                group.retain_on_abandon = lifecycle_hooks::retains(policy)?;
+            }
             if group.desired > 0 {
                 let cause = texts::sentence(now, texts::created(group.desired));
                 let reason = format!("the group began with {}", group.desired);
@@ -103,6 +108,9 @@ async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Resul
             apply_settings(&mut group, &Settings::of_update(&input))?;
             if let Some(protected) = input.new_instances_protected_from_scale_in {
                 group.new_instances_protected = protected;
+            }
+            if let Some(policy) = &input.instance_lifecycle_policy {
+                group.retain_on_abandon = lifecycle_hooks::retains(policy)?;
             }
             resize(&mut group, &input, now)?;
             group.generation += 1;
@@ -159,6 +167,13 @@ async fn delete(cx: Arc<Ctx>, input: shape::DeleteAutoScalingGroupType) -> Resul
                 return Err(ApiError::sender(
                     "ResourceInUse",
                     format!("You cannot delete an AutoScalingGroup whose deletion protection is {}.", group.deletion_protection.name()),
+                )
+                .into());
+            }
+            if force && group.retain_on_abandon {
+                return Err(ApiError::validation(
+                    "The AutoScalingGroup cannot be deleted with ForceDelete while its InstanceLifecyclePolicy retains \
+                     instances. Set TerminateHookAbandon to terminate first.",
                 )
                 .into());
             }
@@ -366,17 +381,12 @@ fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result
         (input.load_balancer_names.as_ref().is_some_and(|l| !l.is_empty()), "LoadBalancerNames"),
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
         (input.capacity_rebalance == Some(true), "CapacityRebalance"),
-        (
-            input.lifecycle_hook_specification_list.as_ref().is_some_and(|h| !h.is_empty()),
-            "LifecycleHookSpecificationList",
-        ),
         (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
         (input.desired_capacity_type.as_deref().is_some_and(|t| t != "units"), "DesiredCapacityType"),
         (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
         (input.availability_zone_distribution.is_some(), "AvailabilityZoneDistribution"),
         (input.availability_zone_impairment_policy.is_some(), "AvailabilityZoneImpairmentPolicy"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
-        (input.instance_lifecycle_policy.is_some(), "InstanceLifecyclePolicy"),
         (input.operator.is_some(), "Operator"),
     ];
     refuse(&given)
@@ -394,7 +404,6 @@ fn refuse_unbuilt_of_update(input: &shape::UpdateAutoScalingGroupType) -> Result
         (input.availability_zone_distribution.is_some(), "AvailabilityZoneDistribution"),
         (input.availability_zone_impairment_policy.is_some(), "AvailabilityZoneImpairmentPolicy"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
-        (input.instance_lifecycle_policy.is_some(), "InstanceLifecyclePolicy"),
     ];
     refuse(&given)
 }

@@ -13,6 +13,7 @@ mod group_shapes;
 mod groups;
 mod instances;
 mod launch_configurations;
+mod lifecycle_hooks;
 mod members;
 mod metrics_collection;
 mod paging;
@@ -33,6 +34,7 @@ pub(crate) fn register(registry: &mut Registry) {
     capacity::register(registry);
     instances::register(registry);
     members::register(registry);
+    lifecycle_hooks::register(registry);
     execute_policy::register(registry);
     launch_configurations::register(registry);
     policies::register(registry);

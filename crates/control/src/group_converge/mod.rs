@@ -10,6 +10,8 @@
 
 mod agenda;
 #[cfg(test)]
+mod hook_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;

@@ -22,11 +22,11 @@ use crate::{AlarmAction, FiredAlarm, PolicyExecute};
 
 const AMI: &str = "ami-0123456789abcdef0";
 
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
-    store: Store,
-    clock: Arc<ManualClock>,
-    converge: GroupConverge,
+    pub(super) store: Store,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) converge: GroupConverge,
     seed: u64,
 }
 
@@ -35,7 +35,7 @@ fn open(dir: &tempfile::TempDir) -> Store {
 }
 
 impl World {
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_000_000)));
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir);
@@ -58,16 +58,16 @@ impl World {
         world
     }
 
-    async fn edit<R>(&self, body: impl FnOnce(&mut Transaction<'_>) -> R) -> R {
+    pub(super) async fn edit<R>(&self, body: impl FnOnce(&mut Transaction<'_>) -> R) -> R {
         self.store.transact::<_, StoreError>(|tx| Ok(body(tx))).await.unwrap()
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// A group over the three default subnets.
-    async fn group(&self, max: u32, desired: u32, change: impl FnOnce(&mut Group)) {
+    pub(super) async fn group(&self, max: u32, desired: u32, change: impl FnOnce(&mut Group)) {
         let now = self.now();
         let source = InstanceSource::LaunchConfiguration("lc".into());
         let mut group = Group::new("g", "uuid", "arn:g", source, now);
@@ -78,7 +78,7 @@ impl World {
         self.edit(|tx| tx.put(group)).await;
     }
 
-    async fn set_desired(&self, desired: u32) {
+    pub(super) async fn set_desired(&self, desired: u32) {
         let now = self.now();
         self.store
             .transact::<_, groups::GroupError>(|tx| groups::set_desired_by_user(tx, "g", desired, false, now))
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// Activates until there is nothing to do.
-    async fn settle(&mut self) -> GroupConvergeStatus {
+    pub(super) async fn settle(&mut self) -> GroupConvergeStatus {
         let mut total = GroupConvergeStatus::default();
         for _ in 0..50 {
             let status = self.converge.activate().await;
@@ -103,7 +103,7 @@ impl World {
     }
 
     /// What the driver would do: pending instances run, those to end are gone.
-    async fn drive(&self) {
+    pub(super) async fn drive(&self) {
         let now = self.now();
         self.edit(|tx| {
             for i in tx.list::<Instance>() {
@@ -117,7 +117,7 @@ impl World {
         .await;
     }
 
-    async fn converge(&mut self) {
+    pub(super) async fn converge(&mut self) {
         for _ in 0..4 {
             self.settle().await;
             self.drive().await;
@@ -125,28 +125,28 @@ impl World {
         self.settle().await;
     }
 
-    fn members(&self) -> Vec<Arc<Member>> {
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
         self.store.list_by::<Member>("group", "g")
     }
 
-    fn in_service(&self) -> usize {
+    pub(super) fn in_service(&self) -> usize {
         self.members().iter().filter(|m| m.state == LifecycleState::InService).count()
     }
 
-    fn alive(&self) -> usize {
+    pub(super) fn alive(&self) -> usize {
         self.store.list::<Instance>().iter().filter(|i| i.state.is_alive()).count()
     }
 
-    fn activities(&self) -> Vec<Arc<Activity>> {
+    pub(super) fn activities(&self) -> Vec<Arc<Activity>> {
         self.store.list_by::<Activity>("group", "g")
     }
 
-    fn the_group(&self) -> Arc<Group> {
+    pub(super) fn the_group(&self) -> Arc<Group> {
         self.store.get("g").unwrap()
     }
 
     /// The process dies and starts again.
-    fn restart(self) -> World {
+    pub(super) fn restart(self) -> World {
         let World { dir, store, clock, converge, seed } = self;
         drop((converge, store));
         let store = open(&dir);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use puffer_compute::simulated::{SimulatedDriver, SimulatedSettings};
 use puffer_compute::{Driver, ImageRef, LaunchSpec};
 use puffer_core::alarm::{MetricId, Statistic};
-use puffer_core::autoscaling::{Group, GroupStatus, GroupTag, InstanceSource, MetricsCollection};
+use puffer_core::autoscaling::{Group, GroupTag, InstanceSource, MetricsCollection};
 use puffer_core::ec2::{
     Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck,
 };
@@ -55,41 +55,13 @@ fn world() -> World {
 fn group(name: &str, metric_period: Option<&str>) -> Group {
     let tag = |v: &str| GroupTag { value: v.into(), propagate_at_launch: false };
     Group {
-        name: name.into(),
-        uuid: "u".into(),
-        arn: "arn".into(),
-        created_at: START,
-        source: InstanceSource::LaunchConfiguration("lc".into()),
         min: 1,
         max: 5,
         desired: 2,
-        desired_cause: vec![],
-        desired_reasons: vec![],
         generation: 1,
-        default_cooldown_s: 300,
-        default_instance_warmup_s: None,
-        zones: vec![],
-        subnets: vec![],
-        health_check_elb: false,
-        health_check_grace_s: 0,
-        target_groups: vec![],
-        load_balancers: vec![],
-        termination_policies: vec![],
-        new_instances_protected: false,
-        suspended: vec![],
         metrics_collection: MetricsCollection { metrics: ["GroupDesiredCapacity".to_owned()].into() },
         tags: metric_period.map(|v| (METRIC_PERIOD_TAG.to_owned(), tag(v))).into_iter().collect(),
-        service_linked_role_arn: None,
-        status: GroupStatus::Active,
-        cooldown_started_at: None,
-        cooldown_s: None,
-        launch_backoff: None,
-        zone_backoff: Default::default(),
-        balanced_only: false,
-        traffic_in_service: Default::default(),
-        traffic_removing: Default::default(),
-        deletion_protection: Default::default(),
-        context: None,
+        ..Group::new(name, "u", "arn", InstanceSource::LaunchConfiguration("lc".into()), START)
     }
 }
 

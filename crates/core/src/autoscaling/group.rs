@@ -144,6 +144,12 @@ pub struct Group {
     /// `Context`, as given.
     #[serde(default)]
     pub context: Option<String>,
+    /// Lifecycle hooks by name.
+    #[serde(default)]
+    pub hooks: BTreeMap<String, super::LifecycleHook>,
+    /// `InstanceLifecyclePolicy`: an instance whose termination hook is abandoned stays, out of service.
+    #[serde(default)]
+    pub retain_on_abandon: bool,
 }
 
 /// What `DeleteAutoScalingGroup` refuses.
@@ -217,6 +223,8 @@ impl Group {
             traffic_removing: BTreeSet::new(),
             deletion_protection: DeletionProtection::None,
             context: None,
+            hooks: BTreeMap::new(),
+            retain_on_abandon: false,
         }
     }
 

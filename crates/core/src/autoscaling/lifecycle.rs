@@ -1,11 +1,13 @@
-//! Where a member goes next, given what its instance and its load balancers did.
+//! Where a member goes next, given what its instance, its load balancers and its lifecycle hooks did.
 //!
-//! Pending → (instance runs) registered → InService. Terminating → deregistered, drained → the instance is asked to go →
-//! gone. Standby and detachment leave by the same door. Each answer depends only on what is recorded, so a step that was
-//! cut off is simply taken again.
+//! Pending → (instance runs) → hooks: Pending:Wait → Pending:Proceed → registered → InService. Terminating → deregistered,
+//! drained → hooks: Terminating:Wait → Terminating:Proceed → the instance is asked to go → gone. Standby and detachment leave
+//! by the same door, without hooks. A launch whose hook is abandoned goes out the same way, termination hooks
+//! included. Each answer depends only on what is recorded, so a step that was cut off is simply taken again.
 
 use std::time::Duration;
 
+use super::hook::{self, HookStand, Transition, Verdict};
 use super::view::MemberView;
 use super::{Group, GroupStatus, LifecycleState as S};
 use crate::ec2::{InstanceIntent, InstanceState};
@@ -20,8 +22,18 @@ pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(3600 + 300);
 pub enum Next {
     /// Nothing until something changes.
     Stay,
-    /// Nothing until then.
+    /// Draining; nothing until then.
+    DrainUntil(Timestamp),
+    /// Waiting for hooks; nothing until then.
     StayUntil(Timestamp),
+    /// The hooks of this transition begin.
+    WaitForHooks(Transition),
+    /// The hooks are done: on with it.
+    Proceed,
+    /// A launch hook was abandoned: the instance goes again, and why.
+    AbandonLaunch(String),
+    /// A termination hook was abandoned, and the group keeps such instances.
+    Retain(String),
     /// The launch succeeded: register it and take it into service.
     EnterService,
     /// The launch failed.
@@ -31,7 +43,7 @@ pub enum Next {
         /// The driver's or EC2's reason.
         message: String,
     },
-    /// Drained: ask the instance to go.
+    /// Drained, and no hook is left: ask the instance to go.
     EndInstance,
     /// The instance has gone: the membership ends.
     Leave,
@@ -46,32 +58,72 @@ pub fn next(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
     let state = view.instance.map_or(InstanceState::Terminated, |i| i.state);
     match view.member.state {
         S::Pending | S::PendingWait | S::PendingProceed => match state {
-            InstanceState::Running => Next::EnterService,
+            InstanceState::Running => coming(group, view, now),
             InstanceState::Pending => Next::Stay,
             _ => launch_failed(view),
         },
-        S::Terminating | S::TerminatingWait | S::TerminatingProceed => {
-            let asked = view.instance.is_none_or(|i| i.intent == InstanceIntent::Terminate);
-            match state {
-                InstanceState::Terminated => Next::Leave,
-                _ if asked => Next::Stay,
-                // What does not run carries no traffic; and a forced deletion waits for nobody.
-                InstanceState::Running if group.status == GroupStatus::Active => {
-                    drained(view, now, Next::EndInstance)
-                }
-                _ => Next::EndInstance,
-            }
-        }
+        S::Terminating | S::TerminatingWait | S::TerminatingProceed => going(group, view, state, now),
         S::EnteringStandby => drained(view, now, Next::EnterStandby),
         S::Detaching => drained(view, now, Next::Detach),
-        S::Standby if state == InstanceState::Terminated => Next::Leave,
-        S::InService | S::Standby | S::Terminated | S::Detached => Next::Stay,
+        S::Standby | S::TerminatingRetained if state == InstanceState::Terminated => Next::Leave,
+        S::InService | S::Standby | S::TerminatingRetained | S::Terminated | S::Detached => Next::Stay,
     }
+}
+
+/// On its way into service, and running.
+fn coming(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
+    match &view.member.hooks {
+        HookStand::Due if has_hooks(group, Transition::Launching) => {
+            Next::WaitForHooks(Transition::Launching)
+        }
+        HookStand::Due | HookStand::Done => Next::EnterService,
+        HookStand::Waiting(actions) => match hook::judge(actions, now) {
+            Verdict::Wait(until) => Next::StayUntil(until),
+            Verdict::Proceed => Next::Proceed,
+            Verdict::Abandoned(message) => Next::AbandonLaunch(message),
+        },
+    }
+}
+
+/// On its way out. Hooks are asked even for an instance that has died already: what they clean up is elsewhere.
+fn going(group: &Group, view: &MemberView<'_>, state: InstanceState, now: Timestamp) -> Next {
+    let asked = view.instance.is_none_or(|i| i.intent == InstanceIntent::Terminate);
+    let end = match state {
+        InstanceState::Terminated => Next::Leave,
+        _ if asked => Next::Stay,
+        _ => Next::EndInstance,
+    };
+    // A forced deletion waits for nobody.
+    if group.status == GroupStatus::Deleting {
+        return end;
+    }
+    match &view.member.hooks {
+        HookStand::Done => end,
+        HookStand::Due => {
+            let then = match has_hooks(group, Transition::Terminating) {
+                true => Next::WaitForHooks(Transition::Terminating),
+                false => end,
+            };
+            // What does not run carries no traffic.
+            if state == InstanceState::Running { drained(view, now, then) } else { then }
+        }
+        HookStand::Waiting(actions) => match hook::judge(actions, now) {
+            Verdict::Wait(until) => Next::StayUntil(until),
+            Verdict::Abandoned(message) if group.retain_on_abandon && state != InstanceState::Terminated => {
+                Next::Retain(message)
+            }
+            Verdict::Proceed | Verdict::Abandoned(_) => Next::Proceed,
+        },
+    }
+}
+
+fn has_hooks(group: &Group, transition: Transition) -> bool {
+    hook::of_transition(&group.hooks, transition).next().is_some()
 }
 
 fn drained(view: &MemberView<'_>, now: Timestamp, then: Next) -> Next {
     let until = view.member.state_since + DRAIN_WAIT_MAX;
-    if view.traffic.held && now < until { Next::StayUntil(until) } else { then }
+    if view.traffic.held && now < until { Next::DrainUntil(until) } else { then }
 }
 
 fn launch_failed(view: &MemberView<'_>) -> Next {
@@ -104,14 +156,14 @@ mod tests {
             (S::Pending, Some(I::Running), false, false, Next::EnterService),
             (S::InService, Some(I::Running), false, true, Next::Stay),
             (S::InService, None, false, false, Next::Stay),
-            (S::Terminating, Some(I::Running), false, true, Next::StayUntil(NOW + DRAIN_WAIT_MAX)),
+            (S::Terminating, Some(I::Running), false, true, Next::DrainUntil(NOW + DRAIN_WAIT_MAX)),
             (S::Terminating, Some(I::Running), false, false, Next::EndInstance),
             (S::Terminating, Some(I::Stopped), false, true, Next::EndInstance),
             (S::Terminating, Some(I::Running), true, false, Next::Stay),
             (S::Terminating, Some(I::ShuttingDown), true, false, Next::Stay),
             (S::Terminating, Some(I::Terminated), true, false, Next::Leave),
             (S::Terminating, None, false, false, Next::Leave),
-            (S::EnteringStandby, Some(I::Running), false, true, Next::StayUntil(NOW + DRAIN_WAIT_MAX)),
+            (S::EnteringStandby, Some(I::Running), false, true, Next::DrainUntil(NOW + DRAIN_WAIT_MAX)),
             (S::EnteringStandby, Some(I::Running), false, false, Next::EnterStandby),
             (S::Detaching, Some(I::Running), false, false, Next::Detach),
             (S::Standby, Some(I::Stopped), false, false, Next::Stay),
@@ -149,5 +201,80 @@ mod tests {
         let view = MemberView { member: &m, instance: Some(&i), traffic: Traffic::default() };
         let want = Next::LaunchFailed { class: ErrorClass::Capacity, message: "no memory left".into() };
         assert_eq!(next(&group(1, 1, 1), &view, NOW), want);
+    }
+
+    /// Member states with hooks: (state, stand, instance, group status, retain) → next.
+    #[test]
+    fn hooks_hold_members_on_their_way() {
+        use super::super::hook::{HookAction, HookResult, LifecycleHook};
+        use InstanceState as I;
+        let hook = |transition| LifecycleHook { heartbeat_s: 60, ..LifecycleHook::new(transition) };
+        let action = |result| {
+            let hook = hook(Transition::Launching);
+            HookStand::Waiting(vec![HookAction { result, ..HookAction::begin("h", &hook, "t".into(), NOW) }])
+        };
+        let (go, no) = (Some(HookResult::Continue), Some(HookResult::Abandon));
+        let said = "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token t was abandoned: \
+                    Lifecycle Action Completed with ABANDON Result"
+            .to_owned();
+        let until = NOW + Duration::from_secs(60);
+        let table = [
+            (S::Pending, HookStand::Due, I::Pending, false, Next::Stay),
+            (S::Pending, HookStand::Due, I::Running, false, Next::WaitForHooks(Transition::Launching)),
+            (S::Pending, HookStand::Done, I::Running, false, Next::EnterService),
+            (S::PendingWait, action(None), I::Running, false, Next::StayUntil(until)),
+            (S::PendingWait, action(go), I::Running, false, Next::Proceed),
+            (S::PendingWait, action(no), I::Running, false, Next::AbandonLaunch(said.clone())),
+            (S::PendingProceed, HookStand::Done, I::Running, false, Next::EnterService),
+            (S::Terminating, HookStand::Due, I::Running, false, Next::WaitForHooks(Transition::Terminating)),
+            (
+                S::Terminating,
+                HookStand::Due,
+                I::Terminated,
+                false,
+                Next::WaitForHooks(Transition::Terminating),
+            ),
+            (S::TerminatingWait, action(None), I::Running, false, Next::StayUntil(until)),
+            (S::TerminatingWait, action(go), I::Running, false, Next::Proceed),
+            (S::TerminatingWait, action(no), I::Running, false, Next::Proceed),
+            (S::TerminatingWait, action(no), I::Running, true, Next::Retain(said)),
+            (S::TerminatingWait, action(no), I::Terminated, true, Next::Proceed),
+            (S::TerminatingProceed, HookStand::Done, I::Running, false, Next::EndInstance),
+            (S::TerminatingProceed, HookStand::Done, I::Terminated, false, Next::Leave),
+            (S::TerminatingRetained, HookStand::Done, I::Running, true, Next::Stay),
+            (S::TerminatingRetained, HookStand::Done, I::Terminated, true, Next::Leave),
+        ];
+        for (state, stand, instance_state, retain, want) in table {
+            let mut g = group(1, 1, 1);
+            g.retain_on_abandon = retain;
+            g.hooks.insert("in".into(), hook(Transition::Launching));
+            g.hooks.insert("out".into(), hook(Transition::Terminating));
+            let mut m = member("i-1", "a");
+            (m.state, m.state_since, m.hooks) = (state, NOW, stand);
+            let i = instance("i-1", instance_state);
+            let view = MemberView { member: &m, instance: Some(&i), traffic: Traffic::default() };
+            assert_eq!(next(&g, &view, NOW), want, "{state:?} {:?} {instance_state:?} {retain}", m.hooks);
+            if m.is_terminating() {
+                g.status = GroupStatus::Deleting;
+                let forced = next(&g, &view, NOW);
+                assert!(
+                    matches!(forced, Next::EndInstance | Next::Leave),
+                    "a forced deletion waits: {forced:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn draining_comes_before_termination_hooks() {
+        let mut g = group(1, 1, 1);
+        g.hooks.insert("out".into(), super::super::LifecycleHook::new(Transition::Terminating));
+        let mut m = member("i-1", "a");
+        (m.state, m.state_since) = (S::Terminating, NOW);
+        let i = instance("i-1", InstanceState::Running);
+        let held = |held| Traffic { held, ..Traffic::default() };
+        let view = |t| MemberView { member: &m, instance: Some(&i), traffic: t };
+        assert_eq!(next(&g, &view(held(true)), NOW), Next::DrainUntil(NOW + DRAIN_WAIT_MAX));
+        assert_eq!(next(&g, &view(held(false)), NOW), Next::WaitForHooks(Transition::Terminating));
     }
 }

@@ -13,6 +13,7 @@ pub enum LifecycleState {
     Terminating,
     TerminatingWait,
     TerminatingProceed,
+    TerminatingRetained,
     Terminated,
     EnteringStandby,
     Standby,
@@ -31,6 +32,7 @@ impl LifecycleState {
             LifecycleState::Terminating => "Terminating",
             LifecycleState::TerminatingWait => "Terminating:Wait",
             LifecycleState::TerminatingProceed => "Terminating:Proceed",
+            LifecycleState::TerminatingRetained => "Terminating:Retained",
             LifecycleState::Terminated => "Terminated",
             LifecycleState::EnteringStandby => "EnteringStandby",
             LifecycleState::Standby => "Standby",
@@ -117,6 +119,9 @@ pub struct Member {
     /// When the launched instance's own clock hour began, for `ClosestToNextInstanceHour`.
     #[serde(default)]
     pub launched_at: Timestamp,
+    /// Where it stands with the lifecycle hooks of the transition it is in.
+    #[serde(default)]
+    pub hooks: super::hook::HookStand,
 }
 
 impl Member {
@@ -131,7 +136,7 @@ impl Member {
         matches!(self.state, S::Pending | S::PendingWait | S::PendingProceed)
     }
 
-    /// On its way out for good.
+    /// On its way out for good. One that is retained goes nowhere until somebody ends it.
     pub fn is_terminating(&self) -> bool {
         use LifecycleState as S;
         matches!(self.state, S::Terminating | S::TerminatingWait | S::TerminatingProceed)

@@ -7,6 +7,7 @@ mod activity;
 pub mod backoff;
 mod group;
 pub mod health;
+pub mod hook;
 pub mod lifecycle;
 mod member;
 pub mod plan;
@@ -21,6 +22,7 @@ pub use group::{
     CauseSentence, DEFAULT_COOLDOWN_S, DeletionProtection, Group, GroupStatus, GroupTag, InstanceSource,
     LaunchConfiguration, LaunchTemplateRef, MetricsCollection, SuspendedProcess,
 };
+pub use hook::LifecycleHook;
 pub use member::{HealthStatus, LifecycleState, Member, UnhealthyCause};
 pub use policy::{
     AdjustmentType, AlarmRef, PolicyKind, ScalingPolicy, StepAdjustment, TargetTracking, TargetTrackingMetric,

@@ -25,6 +25,11 @@ pub fn launch_failed_status(message: &str) -> String {
     format!("{} Launching EC2 instance failed.", ended(message))
 }
 
+/// Description of a launch that was given up, with the reason.
+pub fn launch_given_up(instance_id: &str, message: &str) -> String {
+    format!("{}.  Status Reason: {message}", launching(instance_id))
+}
+
 fn ended(message: &str) -> String {
     let message = message.trim_end();
     match message.ends_with(['.', '!', '?']) {
@@ -138,6 +143,13 @@ pub fn unhealthy(cause: UnhealthyCause) -> String {
         UnhealthyCause::User => "a user health-check",
     };
     format!("an instance was taken out of service in response to {by}")
+}
+
+/// A termination because a lifecycle hook gave the launch up.
+pub fn launch_abandoned(instance_id: &str) -> String {
+    format!(
+        "instance {instance_id} was taken out of service in response to an abandoned launch lifecycle action"
+    )
 }
 
 /// A request that takes an instance out of service.

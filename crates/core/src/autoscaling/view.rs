@@ -149,6 +149,7 @@ pub(crate) mod fixtures {
             surplus: false,
             impaired_since: None,
             launched_at: long_ago,
+            hooks: Default::default(),
         }
     }
 

@@ -66,6 +66,30 @@ pub(crate) fn close(tx: &mut Transaction<'_>, id: &str, status: ActivityStatus, 
     });
 }
 
+/// Ends an activity with a message.
+pub(crate) fn close_with(
+    tx: &mut Transaction<'_>,
+    id: &str,
+    status: ActivityStatus,
+    message: String,
+    now: Timestamp,
+) {
+    close(tx, id, status, now);
+    tx.update::<Activity>(id, |a| a.status_message = Some(message));
+}
+
+/// Ends a launch that a lifecycle hook gave up.
+pub(crate) fn give_up_launch(
+    tx: &mut Transaction<'_>,
+    id: &str,
+    instance_id: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    close_with(tx, id, ActivityStatus::Cancelled, message.to_owned(), now);
+    tx.update::<Activity>(id, |a| a.description = texts::launch_given_up(instance_id, message));
+}
+
 /// Ends a launch that failed.
 pub(crate) fn fail_launch(tx: &mut Transaction<'_>, id: &str, message: &str, now: Timestamp) {
     tx.update::<Activity>(id, |a| {
@@ -81,8 +105,8 @@ pub(crate) fn fail_launch(tx: &mut Transaction<'_>, id: &str, message: &str, now
 fn progress(status: ActivityStatus) -> u8 {
     match status {
         ActivityStatus::PreInService => 30,
-        ActivityStatus::InProgress | ActivityStatus::MidLifecycleAction => 50,
-        ActivityStatus::WaitingForElbConnectionDraining => 40,
+        ActivityStatus::InProgress => 50,
+        ActivityStatus::MidLifecycleAction | ActivityStatus::WaitingForElbConnectionDraining => 40,
         ActivityStatus::Successful | ActivityStatus::Failed | ActivityStatus::Cancelled => 100,
     }
 }

@@ -1,5 +1,6 @@
 //! Members are put on their way out.
 
+use puffer_core::autoscaling::hook::{self, HookStand, Transition};
 use puffer_core::autoscaling::plan::TerminateWhy;
 use puffer_core::autoscaling::{ActivityStatus, GroupStatus, LifecycleState, Member, texts};
 use puffer_core::ec2::InstanceState;
@@ -17,7 +18,10 @@ impl Step<'_, '_> {
         }
         let drains = self.drain(observed);
         let runs = observed.instance.as_ref().is_some_and(|i| i.state == InstanceState::Running);
-        let waits = drains && runs && self.group.status == GroupStatus::Active;
+        let active = self.group.status == GroupStatus::Active;
+        let waits = drains && runs && active;
+        let hooked =
+            hook::of_transition(&self.group.hooks, Transition::Terminating).next().is_some() && active;
         let cause = match why {
             TerminateWhy::Difference(from, to) => {
                 let mut causes = causes(&self.group, self.now, texts::shrunk(from, to));
@@ -49,13 +53,13 @@ impl Step<'_, '_> {
         let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         let now = self.now;
         self.tx.update::<Member>(id, |m| {
-            (m.state, m.state_since) = (LifecycleState::Terminating, now);
+            (m.state, m.state_since, m.hooks) = (LifecycleState::Terminating, now, HookStand::Due);
             m.activity_id = Some(activity);
         });
         if waits {
             let until = self.now + puffer_core::autoscaling::lifecycle::DRAIN_WAIT_MAX;
             self.report.later(until);
-        } else {
+        } else if !hooked {
             instances::terminate(self.tx, id, self.now);
         }
         self.report.ended += 1;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use puffer_core::autoscaling::hook::HookStand;
 use puffer_core::autoscaling::plan::{Action, LaunchWhy, zones};
 use puffer_core::autoscaling::{
     ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member,
@@ -173,6 +174,7 @@ impl Step<'_, '_> {
             surplus: batch.why == LaunchWhy::Rebalance,
             impaired_since: None,
             launched_at: instance.launched_at,
+            hooks: HookStand::Due,
         });
         self.report.launched += 1;
     }

@@ -1,9 +1,10 @@
 //! Members move on: into service, out of it, away.
 
+use puffer_core::autoscaling::hook::{self, HookAction, HookStand, Transition};
 use puffer_core::autoscaling::lifecycle::{Next, next};
 use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts};
 use puffer_core::ec2::{Instance, InstanceState};
-use puffer_core::{ErrorClass, Timestamp};
+use puffer_core::{ErrorClass, Timestamp, ids};
 use puffer_store::Transaction;
 
 use super::activity::{self, Begin};
@@ -24,12 +25,17 @@ impl Step<'_, '_> {
             }
             match next(&self.group, &view, self.now) {
                 Next::Stay => {}
-                Next::StayUntil(at) => {
+                Next::DrainUntil(at) => {
                     if observed.member.is_terminating() {
                         self.status(observed, ActivityStatus::WaitingForElbConnectionDraining);
                     }
                     self.report.later(at);
                 }
+                Next::StayUntil(at) => self.report.later(at),
+                Next::WaitForHooks(transition) => self.wait_for_hooks(observed, transition),
+                Next::Proceed => self.proceed(observed),
+                Next::AbandonLaunch(message) => self.abandon_launch(observed, &message),
+                Next::Retain(message) => self.retain(observed, message),
                 Next::EnterService => self.enter_service(observed),
                 Next::LaunchFailed { class, message } => self.launch_failed(observed, class, &message),
                 Next::EndInstance => self.end_instance(observed),
@@ -52,6 +58,78 @@ impl Step<'_, '_> {
         }
     }
 
+    /// All hooks of the transition begin at once.
+    fn wait_for_hooks(&mut self, observed: &Observed, transition: Transition) {
+        let mut actions = Vec::new();
+        for (name, hook) in hook::of_transition(&self.group.hooks, transition) {
+            actions.push(HookAction::begin(name, hook, ids::uuid(self.rng), self.now));
+        }
+        if let hook::Verdict::Wait(until) = hook::judge(&actions, self.now) {
+            self.report.later(until);
+        }
+        self.status(observed, ActivityStatus::MidLifecycleAction);
+        let now = self.now;
+        self.tx.update::<Member>(&observed.member.instance_id, |m| {
+            m.state = match transition {
+                Transition::Launching => S::PendingWait,
+                Transition::Terminating => S::TerminatingWait,
+            };
+            (m.state_since, m.hooks) = (now, HookStand::Waiting(actions));
+        });
+        self.report.moved += 1;
+    }
+
+    fn proceed(&mut self, observed: &Observed) {
+        let now = self.now;
+        self.tx.update::<Member>(&observed.member.instance_id, |m| {
+            m.state = if m.is_terminating() { S::TerminatingProceed } else { S::PendingProceed };
+            (m.state_since, m.hooks) = (now, HookStand::Done);
+        });
+        self.report.moved += 1;
+    }
+
+    /// The instance goes out again as any other; its place is filled after a wait that grows, since what failed once for every
+    /// instance tends to fail again.
+    fn abandon_launch(&mut self, observed: &Observed, message: &str) {
+        let member = &observed.member;
+        let id = &member.instance_id;
+        if let Some(activity) = &member.activity_id {
+            activity::give_up_launch(self.tx, activity, id, message, self.now);
+        }
+        backoff::launch_failed(&mut self.group, &member.zone, ErrorClass::Permanent, self.now);
+        let begin = Begin {
+            group: &self.group,
+            instance_id: Some(id),
+            description: texts::terminating(id),
+            cause: vec![texts::sentence(self.now, texts::launch_abandoned(id))],
+            reasons: vec![message.to_owned()],
+            subnet: &subnet_of(observed.instance.as_ref()),
+            zone: &member.zone,
+            status: ActivityStatus::InProgress,
+        };
+        let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
+        let now = self.now;
+        self.tx.update::<Member>(id, |m| {
+            (m.state, m.state_since, m.hooks) = (S::Terminating, now, HookStand::Due);
+            m.activity_id = Some(activity);
+        });
+        self.report.failed += 1;
+    }
+
+    /// Nobody may end it but a user: it may hold what the hook failed to save.
+    fn retain(&mut self, observed: &Observed, message: String) {
+        if let Some(activity) = &observed.member.activity_id {
+            activity::close_with(self.tx, activity, ActivityStatus::Cancelled, message, self.now);
+        }
+        let now = self.now;
+        self.tx.update::<Member>(&observed.member.instance_id, |m| {
+            (m.state, m.state_since, m.hooks) = (S::TerminatingRetained, now, HookStand::Done);
+            m.activity_id = None;
+        });
+        self.report.moved += 1;
+        self.finished = true;
+    }
+
     fn enter_service(&mut self, observed: &Observed) {
         self.register(&observed.member);
         self.close(observed, ActivityStatus::Successful);
@@ -61,7 +139,7 @@ impl Step<'_, '_> {
         let now = self.now;
         self.tx.update::<Member>(&observed.member.instance_id, |m| {
             (m.state, m.state_since, m.in_service_at) = (S::InService, now, Some(now));
-            (m.surplus, m.activity_id) = (false, None);
+            (m.surplus, m.activity_id, m.hooks) = (false, None, HookStand::Done);
         });
         self.report.moved += 1;
         self.finished = true;
