@@ -1,7 +1,8 @@
 //! The file: a directory of series, blocks as rows, and a journal of what is not in rows yet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use puffer_core::alarm::{MetricId, Unit};
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -25,8 +26,12 @@ pub(crate) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new
 /// A series in the directory: metric, unit, first and last time, tiers.
 pub(crate) type Row = (MetricId, Unit, u32, u32, u8);
 
+/// The file. After an error of its disk a database answers nothing but errors until it is closed and opened again, so whoever meets one
+/// gives it up ([`Disk::give_up`]), and the next user opens it anew.
 pub(crate) struct Disk {
-    pub(crate) database: Database,
+    database: RwLock<Option<Database>>,
+    /// Absent for a file of memory, which never fails.
+    file: Option<(PathBuf, usize)>,
 }
 
 /// A consistent view of the file.
@@ -36,44 +41,40 @@ pub(crate) struct Snapshot {
 
 impl Disk {
     pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Disk, DiskError> {
-        let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|e| match e {
-            DatabaseError::DatabaseAlreadyOpen => DiskError::InUse(path.to_owned()),
-            other => DiskError::Disk(format!("{}: {other}", path.display())),
-        })?;
-        Disk::on(database)
+        let database = Some(open_file(path, cache_bytes)?);
+        Ok(Disk { database: RwLock::new(database), file: Some((path.to_owned(), cache_bytes)) })
     }
 
     /// A file of memory, gone with the process.
     pub(crate) fn in_memory(cache_bytes: usize) -> Result<Disk, DiskError> {
         let backend = redb::backends::InMemoryBackend::new();
         let made = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
-        Disk::on(made.map_err(|e| DiskError::Disk(e.to_string()))?)
+        let database = prepare(made.map_err(|e| DiskError::Disk(e.to_string()))?)?;
+        Ok(Disk { database: RwLock::new(Some(database)), file: None })
     }
 
-    fn on(database: Database) -> Result<Disk, DiskError> {
-        let write = database.begin_write().map_err(DiskError::disk)?;
-        {
-            let mut meta = write.open_table(META).map_err(DiskError::disk)?;
-            let found = meta.get("layout").map_err(DiskError::disk)?.map(|v| v.value());
-            match found {
-                Some(found) if found > LAYOUT_VERSION => {
-                    return Err(DiskError::Newer { found, known: LAYOUT_VERSION });
-                }
-                Some(_) => {}
-                None => {
-                    meta.insert("layout", LAYOUT_VERSION).map_err(DiskError::disk)?;
-                }
+    /// The database, opened again if it was given up.
+    pub(crate) fn database(&self) -> Result<MappedRwLockReadGuard<'_, Database>, DiskError> {
+        loop {
+            if let Ok(open) = RwLockReadGuard::try_map(self.database.read(), Option::as_ref) {
+                return Ok(open);
             }
-            write.open_table(SERIES).map_err(DiskError::disk)?;
-            write.open_table(BLOCKS).map_err(DiskError::disk)?;
-            write.open_table(JOURNAL).map_err(DiskError::disk)?;
+            let mut slot = self.database.write();
+            if let (None, Some((path, cache_bytes))) = (&*slot, &self.file) {
+                *slot = Some(open_file(path, *cache_bytes)?);
+            }
         }
-        write.commit().map_err(DiskError::disk)?;
-        Ok(Disk { database })
+    }
+
+    /// Closes the database after an error.
+    pub(crate) fn give_up(&self) {
+        if self.file.is_some() {
+            *self.database.write() = None;
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot, DiskError> {
-        Ok(Snapshot { read: self.database.begin_read().map_err(DiskError::disk)? })
+        Ok(Snapshot { read: self.database()?.begin_read().map_err(DiskError::disk)? })
     }
 
     /// Reads the directory, the blocks of the window and the journal.
@@ -103,6 +104,37 @@ impl Disk {
     pub(crate) fn file_bytes(path: &Path) -> u64 {
         std::fs::metadata(path).map(|m| m.len()).unwrap_or(0)
     }
+}
+
+fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, DiskError> {
+    let database = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|e| match e {
+        DatabaseError::DatabaseAlreadyOpen => DiskError::InUse(path.to_owned()),
+        other => DiskError::Disk(format!("{}: {other}", path.display())),
+    })?;
+    prepare(database)
+}
+
+/// Checks the version of the file's layout and makes the tables that are missing.
+fn prepare(database: Database) -> Result<Database, DiskError> {
+    let write = database.begin_write().map_err(DiskError::disk)?;
+    {
+        let mut meta = write.open_table(META).map_err(DiskError::disk)?;
+        let found = meta.get("layout").map_err(DiskError::disk)?.map(|v| v.value());
+        match found {
+            Some(found) if found > LAYOUT_VERSION => {
+                return Err(DiskError::Newer { found, known: LAYOUT_VERSION });
+            }
+            Some(_) => {}
+            None => {
+                meta.insert("layout", LAYOUT_VERSION).map_err(DiskError::disk)?;
+            }
+        }
+        write.open_table(SERIES).map_err(DiskError::disk)?;
+        write.open_table(BLOCKS).map_err(DiskError::disk)?;
+        write.open_table(JOURNAL).map_err(DiskError::disk)?;
+    }
+    write.commit().map_err(DiskError::disk)?;
+    Ok(database)
 }
 
 impl Snapshot {

@@ -99,7 +99,8 @@ impl Metrics {
     /// Writes what changed since the last flush, moves old blocks out of memory, rolls up and forgets old data. Blocks the
     /// thread while the disk works. To be called about twice a minute, and once at the end.
     pub fn flush(&self) -> Result<FlushReport, DiskError> {
-        self.inner.flush()
+        // A full disk is tried again with the next flush.
+        self.inner.flush().inspect_err(|_| self.inner.disk.give_up())
     }
 }
 
@@ -364,7 +365,7 @@ impl Inner {
         if idle {
             return Ok(());
         }
-        let mut transaction = self.disk.database.begin_write().map_err(DiskError::disk)?;
+        let mut transaction = self.disk.database()?.begin_write().map_err(DiskError::disk)?;
         // After a crash the file must open at once, whatever its size; a commit or two a minute can afford the price.
         transaction.set_quick_repair(true);
         let saved = self.write_directory(&transaction, writer)?;

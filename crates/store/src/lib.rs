@@ -57,7 +57,10 @@ impl Store {
     ///
     /// Fails if another process has it open, if it was written by a newer Puffer, or if a record is damaged.
     pub fn open(path: &Path, schema: &Schema) -> Result<Store, OpenError> {
-        let disk = disk::RedbDisk::open(path)?;
+        Store::start(disk::RedbDisk::open(path)?, schema)
+    }
+
+    fn start(disk: impl disk::Disk + 'static, schema: &Schema) -> Result<Store, OpenError> {
         let state = Arc::new(RwLock::new(schema.load(&disk)?));
         let committer = Committer::start(disk, Arc::clone(&state))?;
         Ok(Store { inner: Arc::new(Inner { state, committer }) })

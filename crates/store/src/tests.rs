@@ -250,3 +250,93 @@ async fn a_disk_that_refuses_by_hand_undoes_what_was_queued() {
     assert!(matches!(refused, Err(StoreError::Disk(_))));
     assert!(store.list::<Pet>().is_empty());
 }
+
+/// A disk that can be full: then nothing is written to it, or everything but the last word of a commit gets lost.
+#[derive(Debug, Clone)]
+struct FullDisk {
+    bytes: Arc<redb::backends::InMemoryBackend>,
+    full: Arc<std::sync::atomic::AtomicBool>,
+    /// Syncs fail, though what was written stays.
+    deaf: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl FullDisk {
+    fn new() -> FullDisk {
+        FullDisk {
+            bytes: Arc::new(redb::backends::InMemoryBackend::new()),
+            full: Arc::default(),
+            deaf: Arc::default(),
+        }
+    }
+
+    fn store(&self) -> Store {
+        let disk = self.clone();
+        let open = move || {
+            let database = redb::Database::builder().create_with_backend(disk.clone());
+            crate::disk::with_layout(database.map_err(|e| OpenError::Disk(e.to_string()))?)
+        };
+        let disk = crate::disk::RedbDisk::open_by(Box::new(open)).unwrap();
+        Store::start(disk, &schema()).unwrap()
+    }
+
+    fn refuse(&self, why: &std::sync::atomic::AtomicBool) -> std::io::Result<()> {
+        match why.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl redb::StorageBackend for FullDisk {
+    fn len(&self) -> std::io::Result<u64> {
+        self.bytes.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.bytes.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.refuse(&self.full)?;
+        self.bytes.set_len(len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.refuse(&self.deaf)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.refuse(&self.full)?;
+        self.bytes.write(offset, data)
+    }
+}
+
+async fn try_put(store: &Store, pet: Pet) -> Result<(), StoreError> {
+    store.transact(|tx| Ok(drop(tx.put(pet)))).await
+}
+
+#[tokio::test]
+async fn a_disk_that_refused_for_a_while_is_used_again() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let disk = FullDisk::new();
+    let mut expected = Vec::new();
+    let store = disk.store();
+    for (round, fault) in [&disk.full, &disk.deaf, &disk.full, &disk.deaf].into_iter().enumerate() {
+        let (good, bad) = (format!("good{round}"), format!("bad{round}"));
+        put(&store, pet(&good, "dog")).await;
+        expected.push(good.clone());
+        fault.store(true, Relaxed);
+        for _ in 0..3 {
+            let refused = try_put(&store, pet(&bad, "cat")).await;
+            assert!(matches!(refused, Err(StoreError::Disk(_))), "{refused:?}");
+            try_put(&store, pet(&good, "wolf")).await.unwrap_err();
+            assert_eq!(store.get::<Pet>(&bad), None, "undone");
+            assert_eq!(store.get::<Pet>(&good).unwrap().kind, "dog", "as it was");
+        }
+        fault.store(false, Relaxed);
+        put(&store, pet(&format!("more{round}"), "dog")).await;
+        expected.push(format!("more{round}"));
+    }
+    drop(store);
+    let found: Vec<(String, String)> =
+        disk.store().list::<Pet>().iter().map(|p| (p.name.clone(), p.kind.clone())).collect();
+    expected.sort();
+    let expected: Vec<_> = expected.into_iter().map(|name| (name, "dog".to_owned())).collect();
+    assert_eq!(found, expected, "what was acknowledged and nothing else");
+}

@@ -151,20 +151,20 @@ fn container_options(data: &DataDir) -> anyhow::Result<container::Options> {
 /// Instances outlive the control plane. Simulated ones live in its memory, so a new one begins with those that the records say were
 /// there.
 fn survivors(store: &Store) -> Vec<(LaunchSpec, DriverState)> {
-    store.read(|r| {
-        r.iter::<Instance>()
-            .filter_map(|i| {
-                let state = match i.state {
-                    InstanceState::Running | InstanceState::Stopping | InstanceState::ShuttingDown => {
-                        DriverState::Running
-                    }
-                    InstanceState::Stopped => DriverState::Stopped,
-                    InstanceState::Pending | InstanceState::Terminated => return None,
-                };
-                Some((spec_of(i), state))
-            })
-            .collect()
-    })
+    store.read(|r| r.iter::<Instance>().filter_map(|i| Some((spec_of(i), left_behind(i)?))).collect())
+}
+
+/// What the machine has of an instance whose server died, as far as its record tells.
+fn left_behind(instance: &Instance) -> Option<DriverState> {
+    match instance.state {
+        InstanceState::Running | InstanceState::Stopping | InstanceState::ShuttingDown => {
+            Some(DriverState::Running)
+        }
+        InstanceState::Stopped => Some(DriverState::Stopped),
+        // It was stopped before and is being started again: its disk is what must not be lost.
+        InstanceState::Pending if instance.has_disk => Some(DriverState::Stopped),
+        InstanceState::Pending | InstanceState::Terminated => None,
+    }
 }
 
 fn spec_of(instance: &Instance) -> LaunchSpec {
@@ -179,5 +179,70 @@ fn spec_of(instance: &Instance) -> LaunchSpec {
         ssh_public_keys: Vec::new(),
         user_data: None,
         environment: std::collections::BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use puffer_core::{ManualClock, Timestamp};
+    use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
+    use puffer_inventory::launch::{LaunchError, LaunchRequest, run_instances};
+
+    /// Each state in which a server can die: what the next one's simulated machine begins with.
+    #[tokio::test]
+    async fn simulated_instances_survive_the_server_in_every_state() {
+        use InstanceState as S;
+        let cases = [
+            (S::Pending, false, None),
+            (S::Pending, true, Some(DriverState::Stopped)),
+            (S::Running, true, Some(DriverState::Running)),
+            (S::Stopping, true, Some(DriverState::Running)),
+            (S::Stopped, true, Some(DriverState::Stopped)),
+            (S::ShuttingDown, true, Some(DriverState::Running)),
+            (S::Terminated, true, None),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store.redb"), &puffer_inventory::schema()).unwrap();
+        let now = Timestamp::from_secs(1_000_000);
+        let wanted = Bootstrap {
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            vpc_cidr: VPC_BLOCK.parse().unwrap(),
+            subnet_prefix: SIMULATED_SUBNET_PREFIX,
+            address_space: Cidr::ANY,
+            any_image: true,
+        };
+        let mut rng = rand::rng();
+        store
+            .transact::<_, BootstrapError>(|tx| bootstrap_account(tx, &wanted, now, &mut rng))
+            .await
+            .unwrap();
+        let request = LaunchRequest {
+            min_count: 7,
+            max_count: 7,
+            ..LaunchRequest::new("ami-0123456789abcdef0", "t2.micro")
+        };
+        let ids: Vec<String> = store
+            .transact::<_, LaunchError>(|tx| {
+                let made = run_instances(tx, &request, now, &mut rng)?;
+                for (made, (state, has_disk, _)) in made.iter().zip(cases) {
+                    tx.update::<Instance>(&made.id, |i| (i.state, i.has_disk) = (state, has_disk));
+                }
+                Ok(made.iter().map(|i| i.id.clone()).collect())
+            })
+            .await
+            .unwrap();
+        let clock = Arc::new(ManualClock::new(now));
+        let driver = SimulatedDriver::restore(SimulatedSettings::default(), clock, survivors(&store));
+        let listed = driver.list().await.unwrap();
+        for (id, (state, has_disk, left)) in ids.iter().zip(cases) {
+            let found = listed.iter().find(|i| i.instance_id == *id).map(|i| i.state);
+            assert_eq!(found, left, "{state:?}, disk: {has_disk}");
+            if left == Some(DriverState::Stopped) {
+                let spec = spec_of(&store.get::<Instance>(id).unwrap());
+                driver.start(&spec).await.unwrap();
+            }
+        }
     }
 }
