@@ -78,6 +78,15 @@ class Server:
             subprocess.run([PUFFER, "teardown", "--yes", "--data-dir", self.data_dir], check=True, timeout=60)
             self.process.wait(STOP_S)
 
+    def puffer(self, command, *arguments):
+        """A command of the program on this server's data directory; what it printed."""
+        done = subprocess.run(
+            [PUFFER, command, *arguments[:1], "--data-dir", self.data_dir, *arguments[1:]],
+            capture_output=True, text=True, timeout=120, check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def status(self):
         printed = subprocess.run([PUFFER, "status", "--json", "--data-dir", self.data_dir], capture_output=True, check=True)
         return json.loads(printed.stdout)

@@ -5,5 +5,5 @@ pub mod dns;
 mod fabric;
 pub mod metadata;
 
-pub use bridge_fabric::{BridgeFabric, Missing, Services, pick_vpc_cidr, probe};
+pub use bridge_fabric::{BridgeFabric, Missing, Services, blocked_forwarding, pick_vpc_cidr, probe};
 pub use fabric::{DesiredGroup, DesiredNetwork, DesiredSubnet, Endpoint, EndpointKind, Fabric, FabricError};

@@ -332,6 +332,55 @@ fn the_outside_is_reached_by_masquerading_and_nothing_leaks() {
     });
 }
 
+fn forwarding() -> String {
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim().to_owned()
+}
+
+#[test]
+fn forwarding_is_put_back_by_the_last_server_that_leaves() {
+    in_fresh_namespace(|| {
+        for before in ["0", "1"] {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", before).unwrap();
+            let (runtime, one) = (runtime(), fabric());
+            let two = BridgeFabric::new(Path::new("/test/other"), Services::default());
+            runtime.block_on(one.apply(&network())).unwrap();
+            // In place of what the first has: a machine has one routing table.
+            runtime.block_on(one.apply(&DesiredNetwork::default())).unwrap();
+            runtime.block_on(two.apply(&network())).unwrap();
+            assert_eq!(forwarding(), "1");
+            runtime.block_on(one.teardown()).unwrap();
+            assert_eq!(forwarding(), "1", "the other server needs it");
+            runtime.block_on(two.teardown()).unwrap();
+            assert_eq!(forwarding(), before);
+        }
+    });
+}
+
+#[test]
+fn a_filter_that_drops_what_is_forwarded_is_found_and_its_remedy_works() {
+    in_fresh_namespace(|| {
+        let (runtime, fabric, desired) = (runtime(), fabric(), network());
+        runtime.block_on(fabric.apply(&desired)).unwrap();
+        let web = plug(&fabric, 0, "subnet-a", "172.31.0.10");
+        let db = plug(&fabric, 2, "subnet-b", "172.31.16.10");
+        db.serve(5432);
+        assert!(runtime.block_on(puffer_network::blocked_forwarding()).is_empty());
+        assert!(web.reach("172.31.16.10:5432").is_some());
+        let shell =
+            |script: &str| assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
+        shell(
+            "nft add table inet own && nft 'add chain inet own f { type filter hook forward priority 0; policy drop; }'",
+        );
+        assert!(web.is_refused("172.31.16.10:5432"));
+        let found = runtime.block_on(puffer_network::blocked_forwarding());
+        assert_eq!(found.len(), 1, "{found:?}");
+        shell(&found[0].remedy.clone().unwrap().replace("sudo ", ""));
+        assert!(runtime.block_on(puffer_network::blocked_forwarding()).is_empty());
+        assert!(web.reach("172.31.16.10:5432").is_some());
+        runtime.block_on(fabric.teardown()).unwrap();
+    });
+}
+
 #[test]
 fn one_more_instance_among_thousands_is_a_small_change() {
     in_fresh_namespace(|| {

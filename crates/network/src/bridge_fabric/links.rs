@@ -9,6 +9,7 @@ use puffer_core::ErrorClass;
 use puffer_core::ec2::Cidr;
 use serde_json::Value;
 
+use super::forwarding;
 use super::names::{Names, ROUTE_PROTOCOL};
 use super::tool;
 use crate::{DesiredNetwork, EndpointKind, FabricError};
@@ -46,7 +47,7 @@ pub(super) async fn apply(desired: &DesiredNetwork, names: &Names) -> Result<(),
         dress(name)?;
     }
     if !wanted.is_empty() {
-        write_if_other(Path::new("/proc/sys/net/ipv4/ip_forward"), "1")?;
+        forwarding::switch_on()?;
     }
     let none = BTreeSet::new();
     for (name, addresses) in &wanted {

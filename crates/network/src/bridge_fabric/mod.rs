@@ -13,6 +13,7 @@
 //! changed through `ip`, rules through `nft`: both take a batch, so an apply costs a constant number of processes.
 
 mod address_space;
+mod forwarding;
 mod links;
 mod names;
 mod probe;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 pub use address_space::pick_vpc_cidr;
+pub use forwarding::blocked_forwarding;
 use names::Names;
 pub use probe::{Missing, probe};
 use ruleset::Ruleset;
@@ -57,12 +59,13 @@ impl BridgeFabric {
         BridgeFabric { names: Names::of(data_dir), services, applied: Mutex::new(None) }
     }
 
-    /// Removes bridges, routes and rules of this server, whoever made them.
+    /// Removes bridges, routes and rules of this server, whoever made them, and puts packet forwarding back as it was.
     pub async fn teardown(&self) -> Result<(), FabricError> {
         let mut applied = self.applied.lock().await;
         *applied = None;
         tool::nft(&script::remove(&self.names)).await?;
-        links::apply(&DesiredNetwork::default(), &self.names).await
+        links::apply(&DesiredNetwork::default(), &self.names).await?;
+        forwarding::give_back()
     }
 }
 

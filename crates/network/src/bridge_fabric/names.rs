@@ -56,6 +56,16 @@ impl Names {
     }
 }
 
+/// Whether an interface of this name is a bridge of some server's.
+pub(super) fn is_bridge_of_any_server(name: &str) -> bool {
+    let hex = |text: Option<&str>| text.is_some_and(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
+    name.len() == 15
+        && name.starts_with("pf")
+        && hex(name.get(2..6))
+        && name.get(6..7) == Some("s")
+        && hex(name.get(7..))
+}
+
 /// FNV-1a, 64 bits: short, and the same in every release.
 pub(super) fn fnv(bytes: &[u8]) -> u64 {
     bytes
@@ -75,6 +85,9 @@ mod tests {
     #[test]
     fn names_fit_the_kernel_and_differ_between_servers() {
         let (a, b) = (Names::of(Path::new("/var/lib/a")), Names::of(Path::new("/var/lib/b")));
+        assert!(
+            is_bridge_of_any_server(&a.bridge("subnet-1")) && !is_bridge_of_any_server(&a.interface("i-1"))
+        );
         for name in [a.bridge("subnet-0123456789abcdef0"), a.interface("i-0123456789abcdef0")] {
             assert_eq!(name.len(), 15, "{name}");
         }

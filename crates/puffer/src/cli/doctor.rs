@@ -44,6 +44,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             writeln!(out, "    {remedy}")?;
         }
     }
+    for blocking in runtime.block_on(puffer_network::blocked_forwarding()) {
+        writeln!(out, "! forwarding: {}", blocking.what)?;
+        if let Some(remedy) = &blocking.remedy {
+            writeln!(out, "    {remedy}")?;
+        }
+    }
     let verdict = if probe.usable && network.is_empty() {
         "Instances can be containers here."
     } else {

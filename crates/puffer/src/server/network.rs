@@ -40,6 +40,9 @@ pub(super) async fn start(
         let placement = Arc::new(LoopbackPlacement);
         return Ok(Network { placement, running: Vec::new(), serving: Vec::new() });
     }
+    for blocking in puffer_network::blocked_forwarding().await {
+        tracing::warn!(remedy = blocking.remedy, "{}", blocking.what);
+    }
     // On all addresses, so that every gateway answers; the fabric lets only instances reach it.
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (dns, dns_task) = names::start(any, store).await?;
