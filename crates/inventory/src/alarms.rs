@@ -35,6 +35,7 @@ pub fn put(tx: &mut Transaction<'_>, mut alarm: Alarm) -> Arc<Alarm> {
         alarm.state_reason_data.clone_from(&before.state_reason_data);
         alarm.state_updated_at = before.state_updated_at;
         alarm.state_transitioned_at = before.state_transitioned_at;
+        alarm.has_transitioned = before.has_transitioned;
         alarm.tags.clone_from(&before.tags);
     }
     let data = json!({ "version": "1.0", "type": if summary == "created" { "Create" } else { "Update" } });
@@ -86,6 +87,7 @@ pub fn set_state(tx: &mut Transaction<'_>, name: &str, change: StateChange) -> O
         alarm.state_updated_at = change.at;
         if moved {
             alarm.state_transitioned_at = change.at;
+            alarm.has_transitioned = true;
         }
     })
 }
@@ -146,6 +148,7 @@ mod tests {
             state_reason_data: None,
             state_updated_at: NOW,
             state_transitioned_at: NOW,
+            has_transitioned: false,
             configured_at: NOW,
             owner: None,
             tags: Default::default(),

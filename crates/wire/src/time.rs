@@ -53,6 +53,16 @@ pub(crate) fn write_iso(out: &mut Vec<u8>, time: EpochMillis) {
     out.push(b'Z');
 }
 
+/// Writes a time as [`write_iso`] does, but whole seconds without their zeros: old clients of the query protocol parse
+/// what AWS sends there to the letter.
+pub(crate) fn write_iso_short(out: &mut Vec<u8>, time: EpochMillis) {
+    write_iso(out, time);
+    if out.ends_with(b".000Z") {
+        out.truncate(out.len() - b".000Z".len());
+        out.push(b'Z');
+    }
+}
+
 /// Writes seconds since the epoch, with three decimals unless they are zero.
 pub(crate) fn write_epoch(out: &mut Vec<u8>, time: EpochMillis) {
     let (sign, ms) = if time.0 < 0 { ("-", time.0.unsigned_abs()) } else { ("", time.0 as u64) };
@@ -106,6 +116,13 @@ mod tests {
             "1795231680.123",
         ] {
             assert_eq!(parse(text), Some(EpochMillis(1_795_231_680_123)), "{text}");
+        }
+        for (ms, text) in
+            [(1_795_231_680_123, "2026-11-21T03:28:00.123Z"), (1_795_231_680_000, "2026-11-21T03:28:00Z")]
+        {
+            let mut out = Vec::new();
+            write_iso_short(&mut out, EpochMillis(ms));
+            assert_eq!(out, text.as_bytes());
         }
         assert_eq!(parse("2026-11-21"), Some(EpochMillis(1_795_219_200_000)));
         for text in ["", "yesterday", "NaN", "1e300", "2026-13-01T00:00:00Z"] {

@@ -94,6 +94,7 @@ pub(super) fn alarm(
         state_reason_data: None,
         state_updated_at: now,
         state_transitioned_at: now,
+        has_transitioned: false,
         configured_at: now,
         owner: None,
         tags,

@@ -21,7 +21,7 @@ pub(super) async fn get(
     let (start, end) = (time(input.start_time.unwrap_or_default()), time(input.end_time.unwrap_or_default()));
     let period = input.period.unwrap_or_default();
     if start >= end {
-        return Err(invalid_combination("The parameter StartTime must be less than the parameter EndTime."));
+        return Err(invalid_value("The parameter StartTime must be less than the parameter EndTime."));
     }
     if !window::is_period(period, start, now) {
         return Err(invalid_value(format!("The value {period} for parameter Period is invalid.")));

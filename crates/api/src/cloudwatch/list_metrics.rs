@@ -15,9 +15,11 @@ pub(super) async fn list(
     cx: Arc<Ctx>,
     input: shapes::ListMetricsInput,
 ) -> Result<shapes::ListMetricsOutput, ApiError> {
-    let from = match token::decode(input.next_token.as_deref())? {
+    // This operation declares no error of its own for tokens.
+    let bad_token = || invalid_value("The parameter NextToken is invalid.");
+    let from = match token::decode(input.next_token.as_deref()).map_err(|_| bad_token())? {
         None => 0,
-        Some(position) => position.parse().map_err(|_| token::invalid())?,
+        Some(position) => position.parse().map_err(|_| bad_token())?,
     };
     if input.recently_active.as_deref().is_some_and(|r| r != "PT3H") {
         return Err(invalid_value("The parameter RecentlyActive must be PT3H."));

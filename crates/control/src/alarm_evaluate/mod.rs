@@ -12,14 +12,16 @@ mod queue;
 mod tests;
 mod watched;
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use puffer_core::alarm::{Alarm, AlarmState, Evaluation, HistoryKind, reason};
+use puffer_core::alarm::{Alarm, Evaluation, HistoryKind, reason};
 use puffer_core::{Clock, Timestamp};
 use puffer_inventory::alarms::{self, StateChange};
 use puffer_metrics::Metrics;
-use puffer_store::{Dirty, Store, StoreError, Subscription};
+use puffer_store::{Dirty, Store, StoreError, Subscription, Transaction};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -31,7 +33,7 @@ use queue::Queue;
 const OFFSET_MS: i64 = 300;
 /// Alarms evaluated before other tasks get the thread.
 const YIELD_AFTER: usize = 500;
-/// Changes of state in one transaction, so that others get their turn.
+/// Changes of state in one transaction, so that others get their turn at the writer's lock.
 const TRANSITIONS_MAX: usize = 500;
 /// Longest that one round of actions may take.
 const ACTION_LIMIT: Duration = Duration::from_secs(30);
@@ -95,7 +97,7 @@ impl AlarmEvaluate {
             Some(Dirty::Keys(keys)) => {
                 for key in keys {
                     match self.store.get::<Alarm>(&key) {
-                        Some(alarm) => queue.put(alarm, &self.metrics, now),
+                        Some(alarm) => queue.put_changed(alarm, &self.metrics, now),
                         None => queue.remove(&key),
                     }
                 }
@@ -105,27 +107,38 @@ impl AlarmEvaluate {
 
     /// Makes transitions durable; gives those that still held (an alarm may have been changed or deleted meanwhile).
     async fn write(&self, transitions: &[Transition]) -> Vec<Option<Arc<Alarm>>> {
-        let mut all = Vec::with_capacity(transitions.len());
+        // All transactions are made before the first is waited for, so that few commits to the disk take them all.
+        let mut made = Vec::new();
         for chunk in transitions.chunks(TRANSITIONS_MAX) {
-            let written = self
-                .store
-                .transact::<_, StoreError>(|tx| {
-                    let write = |t: &Transition| {
-                        let current = tx.get::<Alarm>(&t.alarm.name)?;
-                        let same = current.configured_at == t.alarm.configured_at
-                            && current.state == t.alarm.state
-                            && current.state_updated_at == t.alarm.state_updated_at;
-                        if same { alarms::set_state(tx, &t.alarm.name, t.change.clone()) } else { None }
-                    };
-                    Ok(chunk.iter().map(write).collect::<Vec<_>>())
-                })
-                .await;
+            let mut transaction = Box::pin(self.write_some(chunk));
+            let first = poll_fn(|context| Poll::Ready(transaction.as_mut().poll(context))).await;
+            made.push((chunk.len(), first, transaction));
+            tokio::task::yield_now().await;
+        }
+        let mut all = Vec::with_capacity(transitions.len());
+        for (n, first, transaction) in made {
+            let written = match first {
+                Poll::Ready(written) => written,
+                Poll::Pending => transaction.await,
+            };
             all.extend(written.unwrap_or_else(|error| {
                 tracing::error!(%error, "changes of alarm states could not be stored; they are evaluated again");
-                vec![None; chunk.len()]
+                vec![None; n]
             }));
         }
         all
+    }
+
+    /// One transaction's worth of transitions.
+    async fn write_some(&self, chunk: &[Transition]) -> Result<Vec<Option<Arc<Alarm>>>, StoreError> {
+        let write = |tx: &mut Transaction<'_>, t: &Transition| {
+            let current = tx.get::<Alarm>(&t.alarm.name)?;
+            let same = current.configured_at == t.alarm.configured_at
+                && current.state == t.alarm.state
+                && current.state_updated_at == t.alarm.state_updated_at;
+            if same { alarms::set_state(tx, &t.alarm.name, t.change.clone()) } else { None }
+        };
+        self.store.transact(|tx| Ok(chunk.iter().map(|t| write(tx, t)).collect())).await
     }
 
     /// Runs what fired, each action's share at once, and puts the outcomes in the history.
@@ -227,6 +240,16 @@ impl Reconciler for AlarmEvaluate {
         self.sync(&mut queue, now);
         let mut status = AlarmStatus { n_alarms: queue.len(), ..AlarmStatus::default() };
 
+        // States set by hand act at once, without waiting for the alarm's turn, and before it: the turn may bring the
+        // state that the data call for.
+        let mut fired = Vec::new();
+        for name in queue.take_set_by_hand() {
+            if let Some(watched) = queue.get_mut(&name) {
+                let evaluation = watched.evaluate(now);
+                watched.fire(&evaluation, now, &mut fired);
+            }
+        }
+
         let due = queue.take_due(now);
         let mut results: Vec<(Arc<str>, Evaluation)> = Vec::new();
         let mut transitions = Vec::new();
@@ -257,16 +280,8 @@ impl Reconciler for AlarmEvaluate {
             }
         }
 
-        let mut fired = Vec::new();
         for (name, evaluation) in results {
             if let Some(watched) = queue.get_mut(&name) {
-                watched.fire(&evaluation, now, &mut fired);
-            }
-        }
-        // States set by hand act at once, without waiting for the alarm's turn.
-        for name in queue.take_set_by_hand() {
-            if let Some(watched) = queue.get_mut(&name) {
-                let evaluation = watched.evaluate(now);
                 watched.fire(&evaluation, now, &mut fired);
             }
         }
@@ -274,14 +289,5 @@ impl Reconciler for AlarmEvaluate {
         drop(queue);
         status.n_actions = self.run(fired).await;
         status
-    }
-}
-
-/// The actions that an alarm names for a state.
-fn actions_for(alarm: &Alarm, state: AlarmState) -> &[String] {
-    match state {
-        AlarmState::Ok => &alarm.ok_actions,
-        AlarmState::Alarm => &alarm.alarm_actions,
-        AlarmState::InsufficientData => &alarm.insufficient_data_actions,
     }
 }

@@ -44,6 +44,15 @@ impl Queue {
         self.watched.retain(|name, _| keep(name));
     }
 
+    /// Takes over an alarm that was made or changed. One that is new here and has left its first state was set by hand
+    /// before its first turn.
+    pub(super) fn put_changed(&mut self, alarm: Arc<Alarm>, metrics: &Metrics, now: Timestamp) {
+        let is_set = alarm.has_transitioned && !self.watched.contains_key(alarm.name.as_str());
+        let name = is_set.then(|| Arc::from(alarm.name.as_str()));
+        self.put(alarm, metrics, now);
+        self.set_by_hand.extend(name);
+    }
+
     /// Takes over an alarm as it is in the store. New settings are evaluated at once; a mere change of state is not.
     pub(super) fn put(&mut self, alarm: Arc<Alarm>, metrics: &Metrics, now: Timestamp) {
         if let Some(watched) = self.watched.get_mut(alarm.name.as_str())

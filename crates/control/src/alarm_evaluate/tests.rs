@@ -102,6 +102,7 @@ fn alarm(name: &str, period_s: u32, n: u32) -> Alarm {
         state_reason_data: None,
         state_updated_at: START,
         state_transitioned_at: START,
+        has_transitioned: false,
         configured_at: START,
         owner: None,
         tags: Default::default(),
@@ -263,6 +264,48 @@ async fn a_state_set_by_hand_acts_at_once_and_lasts_until_the_next_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_set_by_hand_before_the_first_turn_acts_too() {
+    let w = world();
+    w.pass(1).await;
+    w.put(Alarm { insufficient_data_actions: vec![POLICY.into()], ..alarm("hand", 60, 1) }).await;
+    let change = StateChange {
+        state: AlarmState::Alarm,
+        reason: "testing".into(),
+        reason_data: None,
+        at: w.clock.now() + Duration::from_millis(10),
+    };
+    w.store
+        .transact::<_, StoreError>(|tx| {
+            alarms::set_state(tx, "hand", change).unwrap();
+            Ok(())
+        })
+        .await
+        .unwrap();
+    // Its first turn is at once, too, and finds no data.
+    w.pass(1).await;
+    assert_eq!(w.state("hand"), AlarmState::InsufficientData);
+    let states: Vec<_> = w.actions.fired.lock().iter().map(|f| f.state).collect();
+    assert_eq!(states, [AlarmState::Alarm, AlarmState::InsufficientData]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_made_is_no_transition() {
+    let w = world();
+    w.put(Alarm { insufficient_data_actions: vec![POLICY.into()], ..alarm("new", 60, 1) }).await;
+    w.pass(120).await;
+    assert_eq!(w.state("new"), AlarmState::InsufficientData);
+    assert_eq!(w.actions.fired.lock().len(), 0);
+    w.clock.set(w.clock.now().floor_to(60) + Duration::from_secs(60));
+    w.load(10.0, 60);
+    w.pass(59).await;
+    assert_eq!(w.state("new"), AlarmState::Ok);
+    // Silence is a transition now.
+    w.pass(10 * 60).await;
+    assert_eq!(w.state("new"), AlarmState::InsufficientData);
+    assert!(!w.actions.fired.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn expressions_are_watched_too_and_disabled_actions_stay_quiet() {
     let w = world();
     let mut maths = alarm("maths", 60, 1);
@@ -337,4 +380,6 @@ async fn figure_alarms() {
         let round = w.pass(60).await;
         println!("a minute: {round:?} in {:?}", started.elapsed());
     }
+    let stats = w.store.commit_stats();
+    println!("{} commits of {} transactions", stats.n_commits, stats.n_transactions);
 }

@@ -8,7 +8,7 @@ use puffer_core::alarm::math::{Grid, Program};
 use puffer_core::alarm::{Alarm, Datapoint, Evaluation, MetricSource, Statistic, Unit, evaluate};
 use puffer_metrics::{MetricReader, Metrics, Point};
 
-use super::{REPEAT_S, actions_for};
+use super::REPEAT_S;
 use crate::alarm_action::FiredAlarm;
 
 pub(super) struct Watched {
@@ -106,7 +106,7 @@ impl Watched {
 
     /// Whether the state in which the alarm is calls for actions.
     pub(super) fn wants_result(&self) -> bool {
-        self.alarm.actions_enabled && !actions_for(&self.alarm, self.alarm.state).is_empty()
+        !self.alarm.actions().is_empty()
     }
 
     /// Whether its actions have not yet run for the state in which it is.
@@ -128,12 +128,14 @@ impl Watched {
         let repeat_s = if self.alarm.period_s < 60 { 0 } else { REPEAT_S };
         // A little early counts: turns are a whole minute apart, give or take a scheduling delay.
         let is_time = |last: Timestamp| now.as_millis() - last.as_millis() >= repeat_s * 1000 - 1500;
-        if !is_new && !self.fired_at.is_none_or(|(_, last)| is_time(last)) {
+        // Set by hand and due at once: it has acted just now.
+        let has_acted = |last: Timestamp| last == now || !is_time(last);
+        if !is_new && self.fired_at.is_some_and(|(_, last)| has_acted(last)) {
             return;
         }
         self.fired_at = Some((self.alarm.state_transitioned_at, now));
         let alarm = &self.alarm;
-        for action in actions_for(alarm, alarm.state) {
+        for action in alarm.actions() {
             let fired_alarm = FiredAlarm {
                 action: action.clone(),
                 alarm: alarm.name.clone(),

@@ -163,12 +163,29 @@ pub struct Alarm {
     pub state_updated_at: Timestamp,
     /// When `state` last became another one.
     pub state_transitioned_at: Timestamp,
+    /// Whether it has ever left the state that it was made in.
+    #[serde(default)]
+    pub has_transitioned: bool,
     /// When the settings last changed.
     pub configured_at: Timestamp,
     /// The policy that made it (its ARN): goes with the policy.
     pub owner: Option<String>,
     /// Tags.
     pub tags: Tags,
+}
+
+impl Alarm {
+    /// The actions that its state calls for: none while actions are disabled, and none in the state that a new alarm is
+    /// given. Actions answer transitions, and being made is none.
+    pub fn actions(&self) -> &[String] {
+        match self.state {
+            _ if !self.actions_enabled => &[],
+            AlarmState::Ok => &self.ok_actions,
+            AlarmState::Alarm => &self.alarm_actions,
+            AlarmState::InsufficientData if !self.has_transitioned => &[],
+            AlarmState::InsufficientData => &self.insufficient_data_actions,
+        }
+    }
 }
 
 impl Record for Alarm {

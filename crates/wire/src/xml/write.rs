@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::fault::Fault;
 use crate::schema::{Kind, OperationSchema, Protocol, Schema};
 use crate::time;
-use crate::value::{Shape, ValueRef};
+use crate::value::{EpochMillis, Shape, ValueRef};
 
 /// Writes the operation's answer.
 pub fn encode(
@@ -17,6 +17,7 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) {
     let ec2 = protocol == Protocol::Ec2;
+    let time = if ec2 { time::write_iso } else { time::write_iso_short };
     if ec2 {
         put(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     }
@@ -27,14 +28,14 @@ pub fn encode(
     put(out, "\">");
     if ec2 {
         element(out, "requestId", |out| put(out, request_id));
-        structure(out, output);
+        structure(out, output, time);
         // EC2 answers so where the model has no output.
         if std::ptr::eq(operation.output, &crate::schema::UNIT) {
             put(out, "<return>true</return>");
         }
     } else {
         if let Some(wrapper) = operation.result_wrapper {
-            element(out, wrapper, |out| structure(out, output));
+            element(out, wrapper, |out| structure(out, output, time));
         }
         element(out, "ResponseMetadata", |out| element(out, "RequestId", |out| put(out, request_id)));
     }
@@ -82,35 +83,38 @@ fn element(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'>');
 }
 
-fn structure(out: &mut Vec<u8>, shape: &dyn Shape) {
+/// How a time is written.
+type WriteTime = fn(&mut Vec<u8>, EpochMillis);
+
+fn structure(out: &mut Vec<u8>, shape: &dyn Shape, time: WriteTime) {
     for (i, member) in shape.schema().members().iter().enumerate() {
         let Some(v) = shape.get(i) else { continue };
         match (v, member.flattened) {
             (ValueRef::List(list), true) => {
                 let Kind::List(item, _) = member.schema.kind else { continue };
                 for i in 0..list.len() {
-                    element(out, member.xml, |out| value(out, list.item(i), item));
+                    element(out, member.xml, |out| value(out, list.item(i), item, time));
                 }
             }
-            _ => element(out, member.xml, |out| value(out, v, member.schema)),
+            _ => element(out, member.xml, |out| value(out, v, member.schema, time)),
         }
     }
 }
 
-fn value(out: &mut Vec<u8>, v: ValueRef<'_>, schema: &Schema) {
+fn value(out: &mut Vec<u8>, v: ValueRef<'_>, schema: &Schema, time: WriteTime) {
     match (v, &schema.kind) {
         (ValueRef::Str(text), _) => escape(out, text),
-        (ValueRef::Struct(shape), _) => structure(out, shape),
+        (ValueRef::Struct(shape), _) => structure(out, shape, time),
         (ValueRef::List(list), Kind::List(item, name)) => {
             for i in 0..list.len() {
-                element(out, name, |out| value(out, list.item(i), item));
+                element(out, name, |out| value(out, list.item(i), item, time));
             }
         }
         (ValueRef::Map(map), Kind::Map(_, item)) => {
             for (key, v) in map.entries() {
                 element(out, "entry", |out| {
                     element(out, "key", |out| escape(out, key));
-                    element(out, "value", |out| value(out, v, item));
+                    element(out, "value", |out| value(out, v, item, time));
                 });
             }
         }
@@ -118,7 +122,7 @@ fn value(out: &mut Vec<u8>, v: ValueRef<'_>, schema: &Schema) {
         (ValueRef::Int(v), _) => put(out, itoa::Buffer::new().format(v)),
         (ValueRef::Float(v), _) if v.is_finite() => put(out, ryu::Buffer::new().format(v)),
         (ValueRef::Float(v), _) => put(out, non_finite(v)),
-        (ValueRef::Time(v), _) => time::write_iso(out, v),
+        (ValueRef::Time(v), _) => time(out, v),
         (ValueRef::Blob(v), _) => put(out, &STANDARD.encode(v)),
         (ValueRef::List(_) | ValueRef::Map(_), _) => {}
     }

@@ -179,6 +179,7 @@ fn bare_alarm(name: String, policy: &ScalingPolicy, names: &AlarmNames, now: Tim
         state_reason_data: None,
         state_updated_at: now,
         state_transitioned_at: now,
+        has_transitioned: false,
         configured_at: now,
         owner: Some(policy.arn.clone()),
         tags: crate::Tags::new(),
