@@ -124,7 +124,7 @@ pub(super) fn security_groups(
 /// Only IPv4 exists on Puffer's networks.
 pub(super) fn only_ipv4(ip_address_type: Option<&str>) -> Result<(), ApiError> {
     match ip_address_type {
-        None | Some("ipv4") => Ok(()),
+        None | Some("" | "ipv4") => Ok(()),
         Some(other) => Err(ApiError::declared(
             &errors::INVALID_CONFIGURATION_REQUEST_EXCEPTION,
             format!("The IP address type '{other}' is not supported by Puffer; use 'ipv4'"),

@@ -78,7 +78,8 @@ fn parse(input: shapes::CreateTargetGroupInput) -> Result<TargetGroup, ApiError>
         }
     }
     match input.protocol_version.as_deref() {
-        None | Some("HTTP1") => {}
+        // Terraform sends an empty text for "as it comes".
+        None | Some("" | "HTTP1") => {}
         Some(other) => {
             return Err(ApiError::declared(
                 &errors::INVALID_CONFIGURATION_REQUEST_EXCEPTION,
