@@ -22,6 +22,7 @@ pub mod networks;
 pub mod nodes;
 pub mod policies;
 pub mod policy_run;
+pub mod scheduled_actions;
 mod schema;
 pub mod security_groups;
 pub mod tags;

@@ -20,6 +20,7 @@ pub fn schema() -> Schema {
         .with::<autoscaling::Member>()
         .with::<autoscaling::Activity>()
         .with::<autoscaling::ScalingPolicy>()
+        .with::<autoscaling::schedule::ScheduledAction>()
         .with::<alarm::Alarm>()
         .with::<alarm::HistoryItem>()
         .with::<elb::LoadBalancer>()

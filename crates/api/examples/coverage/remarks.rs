@@ -57,11 +57,13 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
         ("autoscaling", "AttachTrafficSources") => {
             "Target groups. Refused: classic load balancers, VPC Lattice."
         }
+        ("autoscaling", "PutScheduledUpdateGroupAction") => {
+            "Actions whose time passes by more than two minutes while the server is down are skipped."
+        }
         ("autoscaling", "DescribeScalingActivities") => "Refused: Filters.",
         (
             "autoscaling",
-            "DescribeScheduledActions"
-            | "DescribeNotificationConfigurations"
+            "DescribeNotificationConfigurations"
             | "DescribeInstanceRefreshes"
             | "DescribeWarmPool"
             | "DescribeLoadBalancers",

@@ -10,7 +10,6 @@ use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.serve::<shape::DescribeScheduledActions, _>(scheduled_actions);
     registry.serve::<shape::DescribeNotificationConfigurations, _>(notification_configurations);
     registry.serve::<shape::DescribeInstanceRefreshes, _>(instance_refreshes);
     registry.serve::<shape::DescribeWarmPool, _>(warm_pool);
@@ -20,13 +19,6 @@ pub(super) fn register(registry: &mut Registry) {
 fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
     let name = required(name, "autoScalingGroupName")?;
     Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
-}
-
-async fn scheduled_actions(
-    _: Arc<Ctx>,
-    _: shape::DescribeScheduledActionsType,
-) -> Result<shape::ScheduledActionsType, ApiError> {
-    Ok(shape::ScheduledActionsType { scheduled_update_group_actions: Some(Vec::new()), next_token: None })
 }
 
 async fn notification_configurations(

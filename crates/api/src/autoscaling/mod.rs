@@ -20,6 +20,7 @@ mod paging;
 mod policies;
 mod policy_shapes;
 mod processes;
+mod scheduled_actions;
 mod source;
 mod static_types;
 mod tags;
@@ -41,6 +42,7 @@ pub(crate) fn register(registry: &mut Registry) {
     activities::register(registry);
     traffic::register(registry);
     processes::register(registry);
+    scheduled_actions::register(registry);
     metrics_collection::register(registry);
     tags::register(registry);
     static_types::register(registry);

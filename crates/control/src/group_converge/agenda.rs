@@ -5,7 +5,7 @@ use puffer_core::Timestamp;
 
 /// Which groups are to be looked at when, though nothing of theirs changes.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
+pub(crate) struct Agenda {
     due: BTreeSet<(Timestamp, Arc<str>)>,
     due_of: HashMap<Arc<str>, Timestamp>,
     synced_at: Option<Timestamp>,
@@ -13,20 +13,20 @@ pub(super) struct Agenda {
 
 impl Agenda {
     /// Sets when the group is due next; an earlier entry is replaced.
-    pub(super) fn set_due(&mut self, name: &Arc<str>, at: Timestamp) {
+    pub(crate) fn set_due(&mut self, name: &Arc<str>, at: Timestamp) {
         self.clear(name);
         self.due.insert((at, Arc::clone(name)));
         self.due_of.insert(Arc::clone(name), at);
     }
 
-    pub(super) fn clear(&mut self, name: &Arc<str>) {
+    pub(crate) fn clear(&mut self, name: &Arc<str>) {
         if let Some(at) = self.due_of.remove(name) {
             self.due.remove(&(at, Arc::clone(name)));
         }
     }
 
     /// Takes the groups that are due.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> BTreeSet<Arc<str>> {
+    pub(crate) fn take_due(&mut self, now: Timestamp) -> BTreeSet<Arc<str>> {
         let mut names = BTreeSet::new();
         while let Some((at, _)) = self.due.first()
             && *at <= now
@@ -38,12 +38,12 @@ impl Agenda {
         names
     }
 
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
     }
 
     /// Whether every group is to be looked at, at the latest each `period_s`; then counts from now.
-    pub(super) fn resync_due(&mut self, now: Timestamp, period_s: i64) -> bool {
+    pub(crate) fn resync_due(&mut self, now: Timestamp, period_s: i64) -> bool {
         let due = self.synced_at.is_none_or(|at| now.as_millis() - at.as_millis() >= period_s * 1000);
         if due {
             self.synced_at = Some(now);

@@ -8,7 +8,7 @@
 //!
 //! Invariant: only records are written here. So there is nothing that a step cut off halfway could leave behind.
 
-mod agenda;
+pub(crate) mod agenda;
 #[cfg(test)]
 mod hook_tests;
 #[cfg(test)]

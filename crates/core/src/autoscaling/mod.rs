@@ -1,7 +1,7 @@
 //! EC2 Auto Scaling: groups, their members, policies and activities, and the decisions about them.
 //!
 //! [`plan`] decides what a group launches and terminates, [`lifecycle`] where an instance goes next, [`health`] who is
-//! unhealthy, [`scaling`] what a policy makes of a metric.
+//! unhealthy, [`scaling`] what a policy makes of a metric, [`schedule`] when a scheduled action runs next.
 
 mod activity;
 pub mod backoff;
@@ -14,6 +14,7 @@ pub mod plan;
 mod policy;
 pub mod process;
 pub mod scaling;
+pub mod schedule;
 pub mod texts;
 pub mod view;
 

@@ -83,6 +83,24 @@ pub fn set_by_user(from: u32, to: u32) -> String {
     )
 }
 
+/// A scheduled action changed the bounds or the capacity.
+pub fn scheduled(min: u32, max: u32, from: u32, to: u32) -> String {
+    format!(
+        "a scheduled action update of AutoScalingGroup constraints to min: {min}, max: {max}, desired: {to} changing \
+         the desired capacity from {from} to {to}"
+    )
+}
+
+/// Description of a scheduled action's run that failed.
+pub fn executing_scheduled(action: &str) -> String {
+    format!("Executing scheduled action: {action}")
+}
+
+/// Cause of a scheduled action's run that failed.
+pub fn scheduled_failed(action: &str) -> String {
+    format!("the start time of scheduled action {action} was reached")
+}
+
 /// `ExecutePolicy`.
 pub fn policy_by_user(policy: &str, from: u32, to: u32) -> String {
     format!("a user request executed policy {policy} changing the desired capacity from {from} to {to}")
@@ -189,6 +207,14 @@ pub fn group_arn(region: &str, account: &str, uuid: &str, name: &str) -> String 
 pub fn policy_arn(region: &str, account: &str, uuid: &str, group: &str, name: &str) -> String {
     format!(
         "arn:aws:autoscaling:{region}:{account}:scalingPolicy:{uuid}:autoScalingGroupName/{group}:policyName/{name}"
+    )
+}
+
+/// ARN of a scheduled action.
+pub fn scheduled_action_arn(region: &str, account: &str, uuid: &str, group: &str, name: &str) -> String {
+    format!(
+        "arn:aws:autoscaling:{region}:{account}:scheduledUpdateGroupAction:{uuid}:autoScalingGroupName/{group}:\
+         scheduledActionName/{name}"
     )
 }
 

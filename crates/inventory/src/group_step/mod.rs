@@ -169,6 +169,7 @@ pub fn remove_group(tx: &mut Transaction<'_>, group: &Group, now: Timestamp) {
     for policy in policies::of_group(&tx.reader(), &group.name) {
         policies::remove(tx, &policy);
     }
+    crate::scheduled_actions::remove_all(tx, &group.name);
     for open in tx.list_by::<Activity>("open", &group.name) {
         activity::close(tx, &open.id, puffer_core::autoscaling::ActivityStatus::Cancelled, now);
     }

@@ -10,7 +10,7 @@ use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     ActivityPrune, AlarmEvaluate, ImageSource, MetricCollect, MetricFlush, NoFiles, PolicyExecute,
-    RunningReconciler, spawn,
+    RunningReconciler, ScheduleRun, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -81,6 +81,8 @@ pub(super) async fn start(
     });
     let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
     let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
+    let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
+    let schedules = ScheduleRun::new(store.clone(), Arc::clone(clock), rng);
     let policies = Arc::new(PolicyExecute::new(store.clone(), metrics.clone(), Arc::clone(clock)));
     let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), vec![policies]);
     let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), Arc::clone(&driver));
@@ -88,6 +90,7 @@ pub(super) async fn start(
         spawn(instances, stopped.clone()),
         spawn(builder, stopped.clone()),
         spawn(groups, stopped.clone()),
+        spawn(schedules, stopped.clone()),
         spawn(alarms, stopped.clone()),
         spawn(usage, stopped.clone()),
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
