@@ -9,6 +9,7 @@ mod ec2;
 mod elbv2;
 mod error;
 mod registry;
+mod requirements;
 mod ssm;
 mod sts;
 

@@ -45,7 +45,7 @@ impl PolicyExecute {
         let TargetTrackingMetric::Predefined { .. } = &tracking.metric else { return None };
         let now = self.clock.now();
         let (ids, queries, period_s) = self.store.read(|r| {
-            let seen = Observation::of(r, &policy.group)?;
+            let seen = Observation::of(r, &policy.group, now)?;
             let warmup = Duration::from_secs(scaling::warmup_s(policy, &seen.group).into());
             let serving = seen.members.iter().filter(|m| m.member.counts());
             let (warm, warming): (Vec<_>, Vec<_>) = serving.partition(|m| {

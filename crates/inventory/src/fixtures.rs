@@ -51,6 +51,7 @@ pub(crate) fn instance(id: &str, state: InstanceState, address: Ipv4Addr) -> Ins
         termination_protected: false,
         terminate_on_shutdown: false,
         lifecycle: InstanceLifecycle::OnDemand,
+        spot: None,
         state,
         intent: InstanceIntent::Run,
         reboot_requests: 0,

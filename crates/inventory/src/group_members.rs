@@ -17,6 +17,7 @@ use rand::Rng;
 use crate::group_step::TAG_GROUP_NAME;
 use crate::group_step::activity::{self, Begin};
 use crate::groups::{self, GroupError};
+use crate::mix;
 
 /// Instances in one request (AttachInstances, DetachInstances).
 pub const INSTANCES_PER_REQUEST_MAX: usize = 20;
@@ -128,11 +129,12 @@ impl Request<'_, '_> {
         if decrement && member.state == LifecycleState::TerminatingRetained {
             return Err(MemberError::Retained(id.to_owned()));
         }
-        if decrement && member.counts() && group.desired <= group.min {
+        // A member that does not count (standby) leaves the capacity as it is.
+        let units = member.units();
+        if decrement && units > 0 && group.desired < group.min.saturating_add(units) {
             return Err(MemberError::MinOnTermination(group.min));
         }
-        // A member that does not count (standby) leaves the capacity as it is.
-        let shrinking = self.resize(&group, if decrement && member.counts() { -1 } else { 0 })?;
+        let shrinking = self.resize(&group, if decrement { -i64::from(units) } else { 0 })?;
         let cause = texts::taken_by_user(id, "taken out of service", shrinking);
         self.put_out(&group, &member, LifecycleState::Terminating, texts::terminating(id), cause)
     }
@@ -155,8 +157,7 @@ impl Request<'_, '_> {
                 return Err(MemberError::State { id: m.instance_id.clone(), wanted });
             }
         }
-        let counted: Vec<&Arc<Member>> = members.iter().filter(|m| m.counts()).collect();
-        let n = size(counted.len());
+        let n = units(members.iter().filter(|m| m.counts()));
         if decrement {
             self.check_min(&group, n)?;
         }
@@ -180,7 +181,7 @@ impl Request<'_, '_> {
         if let Some(m) = members.iter().find(|m| m.state != LifecycleState::InService) {
             return Err(MemberError::State { id: m.instance_id.clone(), wanted: "InService" });
         }
-        let n = size(members.len());
+        let n = units(members.iter());
         if decrement {
             self.check_min(&group, n)?;
         }
@@ -199,7 +200,7 @@ impl Request<'_, '_> {
         if let Some(m) = members.iter().find(|m| m.state != LifecycleState::Standby) {
             return Err(MemberError::State { id: m.instance_id.clone(), wanted: "Standby" });
         }
-        let n = size(members.len());
+        let n = units(members.iter());
         self.check_max(&group, n)?;
         self.resize(&group, i64::from(n))?;
         let (from, to) = (group.desired, group.desired + n);
@@ -241,7 +242,8 @@ impl Request<'_, '_> {
             }
             instances.push(instance);
         }
-        let n = size(instances.len());
+        let n =
+            instances.iter().map(|i| mix::weight_in(&group, &i.instance_type)).fold(0, u32::saturating_add);
         self.check_max(&group, n)?;
         self.resize(&group, i64::from(n))?;
         for instance in instances {
@@ -270,6 +272,8 @@ impl Request<'_, '_> {
             traffic_sources: Vec::new(),
             surplus: false,
             impaired_since: None,
+            weight: mix::weight_in(group, &instance.instance_type),
+            lifecycle: instance.lifecycle,
             launched_at: instance.launched_at,
             hooks: HookStand::Done,
         };
@@ -366,6 +370,6 @@ impl Request<'_, '_> {
     }
 }
 
-fn size(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+fn units<'m>(members: impl Iterator<Item = &'m Arc<Member>>) -> u32 {
+    members.map(|m| m.weight).fold(0, u32::saturating_add)
 }

@@ -17,6 +17,7 @@ pub mod instances;
 pub mod launch;
 pub mod launch_templates;
 pub mod lifecycle_hooks;
+pub mod mix;
 pub mod names;
 pub mod networks;
 pub mod nodes;
@@ -25,9 +26,11 @@ pub mod policy_run;
 pub mod scheduled_actions;
 mod schema;
 pub mod security_groups;
+pub mod spot;
 pub mod tags;
 pub mod targets;
 #[cfg(test)]
 mod tests;
+pub mod zones;
 
 pub use schema::schema;

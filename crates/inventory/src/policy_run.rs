@@ -80,7 +80,8 @@ pub fn run(
     now: Timestamp,
 ) -> Result<Vec<Outcome>, RunError> {
     groups::active(&tx.reader(), group)?;
-    let seen = Observation::of(&tx.reader(), group).ok_or_else(|| GroupError::NotFound(group.to_owned()))?;
+    let seen =
+        Observation::of(&tx.reader(), group, now).ok_or_else(|| GroupError::NotFound(group.to_owned()))?;
     let mut decisions: Vec<Decision> =
         fired.iter().map(|(policy, trigger)| decide(tx, &seen, policy, trigger, now)).collect();
     agree(fired, &mut decisions);

@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use puffer_core::autoscaling::{Group, GroupStatus, HealthStatus, InstanceSource, Member};
-use puffer_core::ec2::Instance;
+use puffer_core::ec2::{Account, Instance};
 use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
 use puffer_wire::EpochMillis;
@@ -81,10 +81,13 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
             }),
         ),
     };
+    // A group with a mixed instances policy shows its template inside that policy.
+    let launch_template = launch_template.filter(|_| g.mixed.is_none());
     let instances = match with_instances {
-        true => r.list_by::<Member>("group", &g.name).iter().map(|m| member(r, m)).collect(),
+        true => r.list_by::<Member>("group", &g.name).iter().map(|m| member(r, g, m)).collect(),
         false => Vec::new(),
     };
+    let account = r.get::<Account>(Account::KEY);
     let termination_policies = match g.termination_policies.is_empty() {
         true => vec!["Default".to_owned()],
         false => g.termination_policies.clone(),
@@ -94,6 +97,11 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         auto_scaling_group_arn: Some(g.arn.clone()),
         launch_configuration_name,
         launch_template,
+        mixed_instances_policy: g.mixed.as_ref().map(super::mixed_policy::show),
+        desired_capacity_type: g.mixed.as_ref().map(|_| g.capacity_type.name().to_owned()),
+        availability_zone_ids: account.as_ref().map(|a| g.zones.iter().map(|z| a.zone_id(z)).collect()),
+        availability_zone_distribution: Some(super::zone_settings::show_distribution(g)),
+        availability_zone_impairment_policy: Some(super::zone_settings::show_impairment(g)),
         min_size: Some(signed(g.min)),
         max_size: Some(signed(g.max)),
         desired_capacity: Some(signed(g.desired)),
@@ -139,7 +147,7 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
     }
 }
 
-fn member(r: &Reader<'_>, m: &Member) -> shape::Instance {
+fn member(r: &Reader<'_>, g: &Group, m: &Member) -> shape::Instance {
     shape::Instance {
         instance_id: Some(m.instance_id.clone()),
         instance_type: Some(m.instance_type.clone()),
@@ -150,6 +158,7 @@ fn member(r: &Reader<'_>, m: &Member) -> shape::Instance {
         launch_template: template(m),
         image_id: r.get::<Instance>(&m.instance_id).map(|i| i.image_id.clone()),
         protected_from_scale_in: Some(m.protected),
+        weighted_capacity: super::mixed_policy::show_weight(g, m),
         ..Default::default()
     }
 }

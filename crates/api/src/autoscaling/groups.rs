@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, texts};
+use puffer_core::autoscaling::mixed::CapacityType;
+use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, InstanceSource, texts};
 use puffer_core::ec2::Subnet;
 use puffer_core::{Timestamp, ids};
 use puffer_inventory::{group_step, groups};
@@ -12,7 +13,7 @@ use puffer_store::Reader;
 
 use super::error::{Refused, natural, required, unsupported};
 use super::static_types::TERMINATION_POLICIES;
-use super::{lifecycle_hooks, source, tags, traffic};
+use super::{lifecycle_hooks, mixed_policy, source, tags, traffic, zone_settings};
 use crate::{ApiError, Ctx, Registry};
 
 /// Subnets or zones of a group; AWS has no more in any region.
@@ -42,9 +43,14 @@ async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Resul
                 .into());
             }
             let r = tx.reader();
-            let from = match (&input.launch_configuration_name, &input.launch_template) {
-                (Some(configuration), None) => source::launch_configuration(&r, configuration)?,
-                (None, Some(template)) => source::launch_template(&r, template)?,
+            let mixed = match &input.mixed_instances_policy {
+                Some(policy) => Some(mixed_policy::of_create(&r, policy)?),
+                None => None,
+            };
+            let from = match (&input.launch_configuration_name, &input.launch_template, &mixed) {
+                (Some(configuration), None, None) => source::launch_configuration(&r, configuration)?,
+                (None, Some(template), None) => source::launch_template(&r, template)?,
+                (None, None, Some(policy)) => InstanceSource::LaunchTemplate(policy.template.clone()),
                 _ => {
                     return Err(ApiError::validation(
                         "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or \
@@ -54,11 +60,20 @@ async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Resul
                 }
             };
             let mut group = Group::new(&name, &uuid, &arn, from, now);
+            group.mixed = mixed;
+            mixed_policy::set_capacity_type(&mut group, input.desired_capacity_type.as_deref())?;
+            zone_settings::distribute(&mut group, input.availability_zone_distribution.as_ref())?;
+            zone_settings::impair(&mut group, input.availability_zone_impairment_policy.as_ref())?;
             group.min = natural(required(input.min_size, "minSize")?, "MinSize")?;
             group.max = natural(required(input.max_size, "maxSize")?, "MaxSize")?;
             group.desired = input.desired_capacity.map_or(Ok(group.min), |n| natural(n, "DesiredCapacity"))?;
             check_sizes(&group)?;
-            place(&r, &mut group, input.vpc_zone_identifier.as_deref(), input.availability_zones.as_deref())?;
+            let zones = zone_settings::names(
+                &r,
+                input.availability_zones.as_deref(),
+                input.availability_zone_ids.as_deref(),
+            )?;
+            place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             apply_settings(&mut group, &Settings::of_create(&input))?;
             for arn in input.target_group_arns.iter().flatten() {
                 traffic::attach(&r, &mut group, arn)?;
@@ -91,19 +106,37 @@ async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Resul
         .transact::<_, Refused>(|tx| {
             let mut group = Group::clone(&*groups::active(&tx.reader(), &name)?);
             let r = tx.reader();
-            match (&input.launch_configuration_name, &input.launch_template) {
-                (Some(configuration), None) => group.source = source::launch_configuration(&r, configuration)?,
-                (None, Some(template)) => group.source = source::launch_template(&r, template)?,
-                (None, None) => {}
-                (Some(_), Some(_)) => {
+            let sources =
+                (&input.launch_configuration_name, &input.launch_template, &input.mixed_instances_policy);
+            match sources {
+                (Some(configuration), None, None) => {
+                    group.source = source::launch_configuration(&r, configuration)?;
+                    (group.mixed, group.capacity_type) = (None, CapacityType::Units);
+                }
+                (None, Some(template), None) => {
+                    group.source = source::launch_template(&r, template)?;
+                    (group.mixed, group.capacity_type) = (None, CapacityType::Units);
+                }
+                (None, None, Some(policy)) => mixed_policy::update(&r, &mut group, policy)?,
+                (None, None, None) => {}
+                _ => {
                     return Err(ApiError::validation(
-                        "Valid requests must contain either LaunchTemplate or LaunchConfigurationName, not both.",
+                        "Valid requests must contain one of LaunchTemplate, LaunchConfigurationName and \
+                         MixedInstancesPolicy only.",
                     )
                     .into());
                 }
             }
-            if input.vpc_zone_identifier.is_some() || input.availability_zones.is_some() {
-                place(&r, &mut group, input.vpc_zone_identifier.as_deref(), input.availability_zones.as_deref())?;
+            mixed_policy::set_capacity_type(&mut group, input.desired_capacity_type.as_deref())?;
+            zone_settings::distribute(&mut group, input.availability_zone_distribution.as_ref())?;
+            zone_settings::impair(&mut group, input.availability_zone_impairment_policy.as_ref())?;
+            let zones = zone_settings::names(
+                &r,
+                input.availability_zones.as_deref(),
+                input.availability_zone_ids.as_deref(),
+            )?;
+            if input.vpc_zone_identifier.is_some() || zones.is_some() {
+                place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             }
             apply_settings(&mut group, &Settings::of_update(&input))?;
             if let Some(protected) = input.new_instances_protected_from_scale_in {
@@ -114,6 +147,7 @@ async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Resul
             }
             resize(&mut group, &input, now)?;
             group.generation += 1;
+            mixed_policy::reweigh(tx, &group);
             tx.put(group);
             Ok(())
         })
@@ -375,17 +409,12 @@ fn termination_policies(policies: &[String]) -> Result<Vec<String>, ApiError> {
 
 fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
     let given = [
-        (input.mixed_instances_policy.is_some(), "MixedInstancesPolicy"),
         (input.instance_id.is_some(), "InstanceId"),
-        (input.availability_zone_ids.as_ref().is_some_and(|z| !z.is_empty()), "AvailabilityZoneIds"),
         (input.load_balancer_names.as_ref().is_some_and(|l| !l.is_empty()), "LoadBalancerNames"),
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
         (input.capacity_rebalance == Some(true), "CapacityRebalance"),
         (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
-        (input.desired_capacity_type.as_deref().is_some_and(|t| t != "units"), "DesiredCapacityType"),
         (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
-        (input.availability_zone_distribution.is_some(), "AvailabilityZoneDistribution"),
-        (input.availability_zone_impairment_policy.is_some(), "AvailabilityZoneImpairmentPolicy"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
         (input.operator.is_some(), "Operator"),
     ];
@@ -394,15 +423,10 @@ fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result
 
 fn refuse_unbuilt_of_update(input: &shape::UpdateAutoScalingGroupType) -> Result<(), ApiError> {
     let given = [
-        (input.mixed_instances_policy.is_some(), "MixedInstancesPolicy"),
-        (input.availability_zone_ids.as_ref().is_some_and(|z| !z.is_empty()), "AvailabilityZoneIds"),
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
         (input.capacity_rebalance == Some(true), "CapacityRebalance"),
         (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
-        (input.desired_capacity_type.as_deref().is_some_and(|t| t != "units"), "DesiredCapacityType"),
         (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
-        (input.availability_zone_distribution.is_some(), "AvailabilityZoneDistribution"),
-        (input.availability_zone_impairment_policy.is_some(), "AvailabilityZoneImpairmentPolicy"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
     ];
     refuse(&given)

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
-use puffer_core::autoscaling::{HealthStatus, LifecycleState, Member, UnhealthyCause};
+use puffer_core::autoscaling::{Group, HealthStatus, LifecycleState, Member, UnhealthyCause};
 use puffer_core::ec2::Instance;
 use puffer_inventory::groups::{self, GroupError};
 use puffer_shapes::autoscaling as shape;
@@ -47,6 +47,7 @@ async fn describe(
             launch_template: template(m),
             image_id: r.get::<Instance>(&m.instance_id).map(|i| i.image_id.clone()),
             protected_from_scale_in: Some(m.protected),
+            weighted_capacity: r.get::<Group>(&m.group).and_then(|g| super::mixed_policy::show_weight(&g, m)),
             ..Default::default()
         });
         Ok(shape::AutoScalingInstancesType { auto_scaling_instances: Some(details.collect()), next_token })

@@ -16,6 +16,7 @@ mod launch_configurations;
 mod lifecycle_hooks;
 mod members;
 mod metrics_collection;
+mod mixed_policy;
 mod paging;
 mod policies;
 mod policy_shapes;
@@ -25,6 +26,7 @@ mod source;
 mod static_types;
 mod tags;
 mod traffic;
+mod zone_settings;
 
 use crate::Registry;
 

@@ -42,6 +42,8 @@ impl From<LaunchError> for ApiError {
     fn from(e: LaunchError) -> Self {
         match e {
             LaunchError::Store(e) => e.into(),
+            // EC2 calls a lack of capacity its own fault, and clients try again.
+            LaunchError::NoCapacity { .. } => ApiError::receiver(e.code(), e.to_string()),
             other => ApiError::sender(other.code(), other.to_string()),
         }
     }

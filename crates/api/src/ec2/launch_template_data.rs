@@ -2,7 +2,7 @@
 //! that a template never promises what its launches would not keep.
 
 use puffer_core::ec2::{
-    BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, TagSpecification,
+    BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, SpotSpec, TagSpecification,
 };
 use puffer_shapes::ec2 as shapes;
 
@@ -10,7 +10,7 @@ use super::error::{invalid_value, unsupported};
 use super::parts::{read_tags, refuse, required, s, show_tags};
 use super::run_instances::{
     InterfaceParts, TAGGABLE, check_block_devices, check_placement, check_shutdown, check_user_data,
-    interface_spec, metadata_spec,
+    interface_spec, market_spec, metadata_spec,
 };
 use crate::ApiError;
 
@@ -20,7 +20,6 @@ pub(super) fn read(data: shapes::RequestLaunchTemplateData) -> Result<LaunchTemp
         ram_disk_id => "Choosing a RAM disk",
         elastic_gpu_specifications => "Elastic Graphics",
         elastic_inference_accelerators => "Elastic Inference",
-        instance_market_options => "Launching Spot Instances",
         cpu_options => "Choosing CPU options",
         license_specifications => "License configurations",
         instance_requirements => "Choosing instance types by attributes",
@@ -98,9 +97,31 @@ pub(super) fn read(data: shapes::RequestLaunchTemplateData) -> Result<LaunchTemp
         placement_zone: placement.availability_zone.filter(|v| !v.is_empty()),
         placement_tenancy: placement.tenancy.filter(|v| !v.is_empty()),
         cpu_credits: data.credit_specification.and_then(|c| c.cpu_credits),
+        spot: data.instance_market_options.map(market).transpose()?.flatten(),
     };
     check_block_devices(&read.block_devices)?;
     Ok(read)
+}
+
+fn market(options: shapes::LaunchTemplateInstanceMarketOptionsRequest) -> Result<Option<SpotSpec>, ApiError> {
+    let spot = options.spot_options.unwrap_or_default();
+    market_spec(
+        options.market_type.as_deref(),
+        spot.max_price.as_deref(),
+        spot.spot_instance_type.as_deref(),
+        spot.instance_interruption_behavior.as_deref(),
+        spot.block_duration_minutes.is_some() || spot.valid_until.is_some(),
+    )
+}
+
+fn show_market(spot: &SpotSpec) -> shapes::LaunchTemplateInstanceMarketOptions {
+    shapes::LaunchTemplateInstanceMarketOptions {
+        market_type: s("spot"),
+        spot_options: spot.max_price.map(|price| shapes::LaunchTemplateSpotMarketOptions {
+            max_price: s(price.to_string()),
+            ..Default::default()
+        }),
+    }
 }
 
 fn tag_specification(t: shapes::LaunchTemplateTagSpecificationRequest) -> Result<TagSpecification, ApiError> {
@@ -208,6 +229,7 @@ pub(super) fn show(d: &LaunchTemplateData) -> shapes::ResponseLaunchTemplateData
             .map(|c| shapes::CreditSpecification { cpu_credits: s(c) }),
         metadata_options: d.metadata_options.as_ref().map(show_metadata),
         disable_api_stop: d.disable_api_stop,
+        instance_market_options: d.spot.as_ref().map(show_market),
         ..Default::default()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use puffer_core::ec2::{
-    BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, TagSpecification,
+    BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, SpotSpec, TagSpecification,
 };
 use puffer_inventory::launch::{self, LaunchRequest, TemplateRef};
 use puffer_shapes::ec2 as shapes;
@@ -85,7 +85,6 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
     refuse!(input;
         elastic_gpu_specification => "Elastic Graphics",
         elastic_inference_accelerators => "Elastic Inference",
-        instance_market_options => "Launching Spot Instances with RunInstances",
         cpu_options => "Choosing CPU options",
         license_specifications => "License configurations",
         network_performance_options => "Choosing network performance",
@@ -164,13 +163,56 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
         placement_zone: placement.availability_zone.filter(|z| !z.is_empty()),
         placement_tenancy: placement.tenancy,
         cpu_credits: input.credit_specification.and_then(|c| c.cpu_credits),
+        spot: input.instance_market_options.map(market).transpose()?.flatten(),
     };
     check_block_devices(&data.block_devices)?;
     Ok(data)
 }
 
+fn market(options: shapes::InstanceMarketOptionsRequest) -> Result<Option<SpotSpec>, ApiError> {
+    let spot = options.spot_options.unwrap_or_default();
+    market_spec(
+        options.market_type.as_deref(),
+        spot.max_price.as_deref(),
+        spot.spot_instance_type.as_deref(),
+        spot.instance_interruption_behavior.as_deref(),
+        spot.block_duration_minutes.is_some() || spot.valid_until.is_some(),
+    )
+}
+
+/// Spot as Puffer sells it: for one instance's life, which an interruption ends.
+pub(super) fn market_spec(
+    market: Option<&str>,
+    max_price: Option<&str>,
+    kind: Option<&str>,
+    interruption: Option<&str>,
+    limited_in_time: bool,
+) -> Result<Option<SpotSpec>, ApiError> {
+    match market {
+        None | Some("") => return Ok(None),
+        Some("spot") => {}
+        Some(other) => return Err(unsupported(&format!("The market {other}"))),
+    }
+    match kind {
+        None | Some("" | "one-time") => {}
+        Some(_) => return Err(unsupported("A persistent Spot request")),
+    }
+    match interruption {
+        None | Some("" | "terminate") => {}
+        Some(_) => return Err(unsupported("Stopping or hibernating an interrupted Spot instance")),
+    }
+    if limited_in_time {
+        return Err(unsupported("A Spot request that is limited in time"));
+    }
+    let max_price = match max_price {
+        None | Some("") => None,
+        Some(text) => Some(text.parse().map_err(|e| ApiError::sender("InvalidSpotPrice", format!("{e}")))?),
+    };
+    Ok(Some(SpotSpec { max_price }))
+}
+
 /// Kinds of resources that a launch makes and can tag.
-pub(super) const TAGGABLE: &[&str] = &["instance", "volume", "network-interface"];
+pub(super) const TAGGABLE: &[&str] = &["instance", "volume", "network-interface", "spot-instances-request"];
 
 pub(super) fn check_placement(
     tenancy: Option<&str>,

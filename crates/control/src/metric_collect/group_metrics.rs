@@ -14,8 +14,12 @@ pub(super) fn publish(store: &Store, metrics: &Metrics, groups: &[Arc<Group>], a
     let mut n = 0;
     for group in groups {
         let members = store.list_by::<Member>("group", &group.name);
-        let count =
-            |wanted: fn(LifecycleState) -> bool| members.iter().filter(|m| wanted(m.state)).count() as f64;
+        let count = |wanted: fn(LifecycleState) -> bool| {
+            let found = members.iter().filter(|m| wanted(m.state));
+            let (n, units) =
+                found.fold((0_u32, 0_u32), |(n, units), m| (n + 1, units.saturating_add(m.weight)));
+            (f64::from(n), f64::from(units))
+        };
         for name in &group.metrics_collection.metrics {
             let Some(value) = value(name, group, &count) else { continue };
             let id = MetricId::new("AWS/AutoScaling", name, &[("AutoScalingGroupName", &group.name)]);
@@ -30,25 +34,26 @@ pub(super) fn publish(store: &Store, metrics: &Metrics, groups: &[Arc<Group>], a
     n
 }
 
-/// Every instance has the weight 1, so capacities equal numbers of instances.
-fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -> f64) -> Option<f64> {
+/// `count` gives numbers of instances and their units of capacity.
+fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -> (f64, f64)) -> Option<f64> {
     use LifecycleState as L;
-    let value = match name {
-        "GroupMinSize" => f64::from(group.min),
-        "GroupMaxSize" => f64::from(group.max),
-        "GroupDesiredCapacity" => f64::from(group.desired),
-        "GroupInServiceInstances" | "GroupInServiceCapacity" => count(|s| s == L::InService),
-        "GroupPendingInstances" | "GroupPendingCapacity" => {
-            count(|s| matches!(s, L::Pending | L::PendingWait | L::PendingProceed))
-        }
-        "GroupStandbyInstances" | "GroupStandbyCapacity" => {
-            count(|s| matches!(s, L::EnteringStandby | L::Standby))
-        }
-        "GroupTerminatingInstances" | "GroupTerminatingCapacity" => {
+    let (kind, capacity) = match (name.strip_suffix("Instances"), name.strip_suffix("Capacity")) {
+        (Some(kind), _) => (kind, false),
+        (_, Some(kind)) => (kind, true),
+        _ => (name, false),
+    };
+    let (instances, units) = match kind {
+        "GroupMinSize" => return Some(f64::from(group.min)),
+        "GroupMaxSize" => return Some(f64::from(group.max)),
+        "GroupDesired" if capacity => return Some(f64::from(group.desired)),
+        "GroupInService" => count(|s| s == L::InService),
+        "GroupPending" => count(|s| matches!(s, L::Pending | L::PendingWait | L::PendingProceed)),
+        "GroupStandby" => count(|s| matches!(s, L::EnteringStandby | L::Standby)),
+        "GroupTerminating" => {
             count(|s| matches!(s, L::Terminating | L::TerminatingWait | L::TerminatingProceed))
         }
-        "GroupTotalInstances" | "GroupTotalCapacity" => count(|s| !matches!(s, L::Terminated | L::Detached)),
+        "GroupTotal" => count(|s| !matches!(s, L::Terminated | L::Detached)),
         _ => return None,
     };
-    Some(value)
+    Some(if capacity { units } else { instances })
 }

@@ -89,6 +89,7 @@ fn instance(id: &str, group: &str, detailed: bool) -> Instance {
         termination_protected: false,
         terminate_on_shutdown: false,
         lifecycle: InstanceLifecycle::OnDemand,
+        spot: None,
         state: InstanceState::Running,
         intent: InstanceIntent::Run,
         reboot_requests: 0,

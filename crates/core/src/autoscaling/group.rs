@@ -74,8 +74,14 @@ pub struct Group {
     pub arn: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// What new instances are made from.
+    /// What new instances are made from; with a mixed instances policy, that policy's own template.
     pub source: InstanceSource,
+    /// Several types, On-Demand and Spot.
+    #[serde(default)]
+    pub mixed: Option<super::mixed::MixedPolicy>,
+    /// In what the sizes are counted.
+    #[serde(default)]
+    pub capacity_type: super::mixed::CapacityType,
     /// Lower bound of `desired`.
     pub min: u32,
     /// Upper bound of `desired`.
@@ -132,6 +138,15 @@ pub struct Group {
     /// `balanced-only`: a zone that fails is tried again rather than another one.
     #[serde(default)]
     pub balanced_only: bool,
+    /// `CapacityRebalance`: Spot instances at risk are replaced before they are taken back.
+    #[serde(default)]
+    pub capacity_rebalance: bool,
+    /// `AvailabilityZoneImpairmentPolicy`.
+    #[serde(default)]
+    pub zone_impairment: ZoneImpairment,
+    /// The zone that the group is shifted away from now.
+    #[serde(default)]
+    pub zonal_shift: Option<ZonalShift>,
     /// Attachments (target group ARNs) that have had a healthy instance: only these count for ELB health.
     #[serde(default)]
     pub traffic_in_service: BTreeSet<String>,
@@ -150,6 +165,24 @@ pub struct Group {
     /// `InstanceLifecyclePolicy`: an instance whose termination hook is abandoned stays, out of service.
     #[serde(default)]
     pub retain_on_abandon: bool,
+}
+
+/// `AvailabilityZoneImpairmentPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ZoneImpairment {
+    /// `ZonalShiftEnabled`: the group follows zonal shifts.
+    pub shift_enabled: bool,
+    /// `ImpairedZoneHealthCheckBehavior` = `IgnoreUnhealthy`: during a shift, what is unhealthy in the zone stays.
+    pub ignore_unhealthy: bool,
+}
+
+/// A zonal shift of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZonalShift {
+    /// Away from this zone.
+    pub zone: String,
+    /// Ends by itself then.
+    pub until: Timestamp,
 }
 
 /// What `DeleteAutoScalingGroup` refuses.
@@ -193,6 +226,8 @@ impl Group {
             arn: arn.to_owned(),
             created_at: now,
             source,
+            mixed: None,
+            capacity_type: super::mixed::CapacityType::Units,
             min: 0,
             max: 0,
             desired: 0,
@@ -219,6 +254,9 @@ impl Group {
             launch_backoff: None,
             zone_backoff: BTreeMap::new(),
             balanced_only: false,
+            capacity_rebalance: false,
+            zone_impairment: ZoneImpairment::default(),
+            zonal_shift: None,
             traffic_in_service: BTreeSet::new(),
             traffic_removing: BTreeSet::new(),
             deletion_protection: DeletionProtection::None,
@@ -231,6 +269,12 @@ impl Group {
     /// Whether `process` is suspended.
     pub fn is_suspended(&self, process: &str) -> bool {
         self.suspended.iter().any(|p| p.name == process)
+    }
+
+    /// Whether the group is shifted away from `zone`.
+    pub fn shifted_from(&self, zone: &str, now: Timestamp) -> bool {
+        self.zone_impairment.shift_enabled
+            && self.zonal_shift.as_ref().is_some_and(|s| s.zone == zone && now < s.until)
     }
 
     /// When the running cooldown ends, if one runs.
@@ -258,6 +302,10 @@ impl Record for Group {
         match &self.source {
             InstanceSource::LaunchConfiguration(name) => push("launch_configuration", name),
             InstanceSource::LaunchTemplate(t) => push("launch_template", &t.id),
+        }
+        for template in self.mixed.iter().flat_map(|m| m.overrides.iter().filter_map(|o| o.template.as_ref()))
+        {
+            push("launch_template", &template.id);
         }
         for arn in &self.target_groups {
             push("target_group", arn);

@@ -116,6 +116,12 @@ pub struct Member {
     /// Since when a status check has been impaired.
     #[serde(default)]
     pub impaired_since: Option<Timestamp>,
+    /// Units of capacity it counts for.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// On-Demand or Spot.
+    #[serde(default)]
+    pub lifecycle: crate::ec2::InstanceLifecycle,
     /// When the launched instance's own clock hour began, for `ClosestToNextInstanceHour`.
     #[serde(default)]
     pub launched_at: Timestamp,
@@ -124,7 +130,16 @@ pub struct Member {
     pub hooks: super::hook::HookStand,
 }
 
+fn one() -> u32 {
+    1
+}
+
 impl Member {
+    /// Units that count towards the group's size: its weight, or nothing.
+    pub fn units(&self) -> u32 {
+        if self.counts() { self.weight } else { 0 }
+    }
+
     /// Counts towards the group's size (what `desired` is compared with).
     pub fn counts(&self) -> bool {
         self.state.counts() && !(self.surplus && self.state != LifecycleState::InService)

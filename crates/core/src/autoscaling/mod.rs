@@ -10,6 +10,7 @@ pub mod health;
 pub mod hook;
 pub mod lifecycle;
 mod member;
+pub mod mixed;
 pub mod plan;
 mod policy;
 pub mod process;
@@ -21,7 +22,7 @@ pub mod view;
 pub use activity::{Activity, ActivityStatus};
 pub use group::{
     CauseSentence, DEFAULT_COOLDOWN_S, DeletionProtection, Group, GroupStatus, GroupTag, InstanceSource,
-    LaunchConfiguration, LaunchTemplateRef, MetricsCollection, SuspendedProcess,
+    LaunchConfiguration, LaunchTemplateRef, MetricsCollection, SuspendedProcess, ZonalShift, ZoneImpairment,
 };
 pub use hook::LifecycleHook;
 pub use member::{HealthStatus, LifecycleState, Member, UnhealthyCause};

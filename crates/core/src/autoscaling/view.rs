@@ -15,6 +15,8 @@ pub struct GroupView<'a> {
     pub zones: Vec<ZoneView<'a>>,
     /// What new instances would be made from.
     pub source: SourceView<'a>,
+    /// With a mixed instances policy: what may be launched.
+    pub mix: Option<&'a super::mixed::Mix>,
     /// The moment.
     pub now: Timestamp,
 }
@@ -60,9 +62,15 @@ pub struct Traffic {
 }
 
 impl GroupView<'_> {
-    /// Members that count towards `desired`.
+    /// Units that count towards `desired`: without weights, the number of members that count.
     pub fn n_counted(&self) -> u32 {
-        count(self.members.iter().filter(|m| m.member.counts()))
+        sum(self.members.iter().map(|m| m.member.units()))
+    }
+
+    /// The largest weight of a type that may be launched or of a member that is there.
+    pub fn weight_max(&self) -> u32 {
+        let members = self.members.iter().map(|m| m.member.weight).max();
+        self.mix.map_or(1, super::mixed::Mix::weight_max).max(members.unwrap_or(1))
     }
 
     /// Whether an instance is coming or going.
@@ -75,7 +83,12 @@ pub(super) fn count<T>(items: impl Iterator<Item = T>) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
 
-/// How many members have warmed up and how many are warming: those on their way into service, and those in service for less
+/// A sum of weights, which are bounded so that it cannot overflow in earnest.
+pub(super) fn sum(weights: impl Iterator<Item = u32>) -> u32 {
+    weights.fold(0, u32::saturating_add)
+}
+
+/// How many units have warmed up and how many are warming: those on their way into service, and those in service for less
 /// than `warmup_s`.
 pub fn warmth(members: &[MemberView<'_>], warmup_s: u32, now: Timestamp) -> (u32, u32) {
     let warmup = std::time::Duration::from_secs(warmup_s.into());
@@ -83,8 +96,8 @@ pub fn warmth(members: &[MemberView<'_>], warmup_s: u32, now: Timestamp) -> (u32
     for m in members.iter().filter(|m| m.member.counts()) {
         let since = m.member.in_service_at.filter(|_| m.member.state == LifecycleState::InService);
         match since {
-            Some(since) if since + warmup <= now => warmed += 1,
-            _ => warming += 1,
+            Some(since) if since + warmup <= now => warmed += m.member.weight,
+            _ => warming += m.member.weight,
         }
     }
     (warmed, warming)
@@ -148,6 +161,8 @@ pub(crate) mod fixtures {
             traffic_sources: vec![],
             surplus: false,
             impaired_since: None,
+            weight: 1,
+            lifecycle: crate::ec2::InstanceLifecycle::OnDemand,
             launched_at: long_ago,
             hooks: Default::default(),
         }
@@ -187,6 +202,7 @@ pub(crate) mod fixtures {
             members: members.collect(),
             zones: zones(),
             source: SourceView { template_id: Some("lt-1"), configurations: &[] },
+            mix: None,
             now: NOW,
         }
     }

@@ -65,7 +65,7 @@ pub enum InstanceIntent {
 }
 
 /// How the instance is bought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub enum InstanceLifecycle {
     /// Not spot.
     #[default]
@@ -175,6 +175,9 @@ pub struct Instance {
     pub terminate_on_shutdown: bool,
     /// On-Demand or Spot.
     pub lifecycle: InstanceLifecycle,
+    /// What it was bought for on the Spot market.
+    #[serde(default)]
+    pub spot: Option<super::SpotTerms>,
     /// What it is now.
     pub state: InstanceState,
     /// What it shall be.
@@ -240,8 +243,16 @@ impl Instance {
 
 impl Record for Instance {
     const COLLECTION: &'static str = "ec2-instances";
-    const INDEXES: &'static [&'static str] =
-        &["address", "client_token", "group", "reservation", "security_group", "state", "subnet"];
+    const INDEXES: &'static [&'static str] = &[
+        "address",
+        "client_token",
+        "group",
+        "reservation",
+        "security_group",
+        "spot_pool",
+        "state",
+        "subnet",
+    ];
 
     fn key(&self) -> String {
         self.id.clone()
@@ -259,6 +270,9 @@ impl Record for Instance {
         if self.state.is_alive() {
             push("address", &self.private_ip.to_string());
             push("subnet", &self.subnet_id);
+            if self.is_spot() {
+                push("spot_pool", &super::spot::pool_key(&self.instance_type, &self.zone));
+            }
             for group in &self.security_groups {
                 push("security_group", group);
             }

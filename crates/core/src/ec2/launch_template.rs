@@ -69,6 +69,13 @@ pub struct BlockDeviceSpec {
     pub snapshot_id: Option<String>,
 }
 
+/// `InstanceMarketOptions` with the market `spot`: one-time, terminated when interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct SpotSpec {
+    /// `MaxPrice`; `None`: the On-Demand price.
+    pub max_price: Option<super::Price>,
+}
+
 /// What a launch template version says. Everything optional; a launch needs an image and a type in the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(default)]
@@ -96,6 +103,8 @@ pub struct LaunchTemplateData {
     pub block_devices: Vec<BlockDeviceSpec>,
     pub placement_zone: Option<String>,
     pub placement_tenancy: Option<String>,
+    /// Bought on the Spot market.
+    pub spot: Option<SpotSpec>,
     /// `standard` or `unlimited`; shown only, CPU is not rationed by credits.
     pub cpu_credits: Option<String>,
 }
@@ -134,6 +143,7 @@ impl LaunchTemplateData {
             block_devices: list(&n.block_devices, &o.block_devices),
             placement_zone: either(&n.placement_zone, &o.placement_zone),
             placement_tenancy: either(&n.placement_tenancy, &o.placement_tenancy),
+            spot: either(&n.spot, &o.spot),
             cpu_credits: either(&n.cpu_credits, &o.cpu_credits),
         }
     }

@@ -8,7 +8,10 @@ pub mod instance_types;
 mod key_pair;
 mod launch_template;
 mod names;
+mod price;
+pub mod requirements;
 mod security_group;
+pub mod spot;
 mod vpc;
 
 pub use address_hold::AddressHold;
@@ -21,8 +24,10 @@ pub use instance::{
 pub use key_pair::{KeyPair, KeyType};
 pub use launch_template::{
     BlockDeviceSpec, InterfaceSpec, LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion,
-    MetadataOptionsSpec, TagSpecification,
+    MetadataOptionsSpec, SpotSpec, TagSpecification,
 };
 pub use names::{is_well_formed_id, private_dns_name, sibling_id};
+pub use price::{BadPrice, Price};
 pub use security_group::{RuleMatch, RulePeer, SecurityGroup, SecurityGroupRule};
-pub use vpc::{Account, SUBNET_RESERVED_FIRST, Subnet, Vpc};
+pub use spot::{Interruption, InterruptionCause, SpotMarket, SpotTerms};
+pub use vpc::{Account, SUBNET_RESERVED_FIRST, Subnet, Vpc, ZoneCondition};

@@ -148,6 +148,22 @@ impl Record for Account {
     }
 }
 
+/// A zone that is down. There is no record for one that is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneCondition {
+    /// Zone name.
+    pub zone: String,
+    /// Since when.
+    pub down_since: Timestamp,
+}
+
+impl Record for ZoneCondition {
+    const COLLECTION: &'static str = "ec2-zone-conditions";
+    fn key(&self) -> String {
+        self.zone.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

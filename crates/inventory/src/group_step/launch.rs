@@ -3,25 +3,36 @@
 use std::sync::Arc;
 
 use puffer_core::autoscaling::hook::HookStand;
+use puffer_core::autoscaling::mixed::{MixedPolicy, Pool, TAG_ON_DEMAND_FALLBACK};
 use puffer_core::autoscaling::plan::{Action, LaunchWhy, zones};
 use puffer_core::autoscaling::{
     ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member,
     backoff, texts,
 };
-use puffer_core::ec2::{Instance, LaunchTemplateData};
+use puffer_core::ec2::{Instance, InstanceLifecycle, LaunchTemplateData};
 use puffer_store::Reader;
 
 use super::activity::{self, Begin};
 use super::lifecycle::TAG_GROUP_NAME;
 use super::{Observation, Step, causes};
-use crate::launch::{LaunchError, LaunchRequest, TemplateRef, resolve_template, run_instances};
+use crate::launch::{LaunchError, LaunchRequest, SpotPurchase, TemplateRef, resolve_template, run_instances};
 
 /// What a group's next instance would be launched from, with tags, but without a place.
 pub fn launch_request(r: &Reader<'_>, group: &Group) -> Result<LaunchRequest, LaunchError> {
+    launch_request_in(r, group, None)
+}
+
+/// The same for what a mixed instances policy chose.
+pub fn launch_request_in(
+    r: &Reader<'_>,
+    group: &Group,
+    pool: Option<&Pool>,
+) -> Result<LaunchRequest, LaunchError> {
     let mut request = match &group.source {
-        InstanceSource::LaunchTemplate(template) => {
-            resolve_template(r, &TemplateRef::from(template), &LaunchTemplateData::default())?
-        }
+        InstanceSource::LaunchTemplate(template) => match (&group.mixed, pool) {
+            (Some(policy), Some(pool)) => of_pool(r, policy, pool)?,
+            _ => resolve_template(r, &TemplateRef::from(template), &LaunchTemplateData::default())?,
+        },
         InstanceSource::LaunchConfiguration(name) => {
             let configuration = r.get::<LaunchConfiguration>(name).ok_or_else(|| {
                 LaunchError::Value(format!("The launch configuration '{name}' does not exist"))
@@ -42,6 +53,21 @@ pub fn launch_request(r: &Reader<'_>, group: &Group) -> Result<LaunchRequest, La
     Ok(request)
 }
 
+fn of_pool(r: &Reader<'_>, policy: &MixedPolicy, pool: &Pool) -> Result<LaunchRequest, LaunchError> {
+    let chosen = pool.of_override.and_then(|at| policy.overrides.get(at));
+    let template = chosen.and_then(|o| o.template.as_ref()).unwrap_or(&policy.template);
+    let overrides = LaunchTemplateData {
+        instance_type: Some(pool.instance_type.clone()),
+        image_id: chosen.and_then(|o| o.image_id.clone()),
+        ..LaunchTemplateData::default()
+    };
+    let mut request = resolve_template(r, &TemplateRef::from(template), &overrides)?;
+    let max_price = policy.distribution.spot_max_price.as_ref().and_then(|p| p.parse().ok());
+    request.spot = (pool.lifecycle == InstanceLifecycle::Spot)
+        .then(|| SpotPurchase { max_price, ..SpotPurchase::default() });
+    Ok(request)
+}
+
 fn of_configuration(c: &LaunchConfiguration) -> LaunchRequest {
     LaunchRequest {
         security_groups: c.security_groups.clone(),
@@ -52,6 +78,10 @@ fn of_configuration(c: &LaunchConfiguration) -> LaunchRequest {
         metadata_options: c.metadata_options.clone().unwrap_or_default(),
         detailed_monitoring: c.detailed_monitoring,
         ebs_optimized: c.ebs_optimized,
+        spot: c
+            .spot_price
+            .as_ref()
+            .map(|price| SpotPurchase { max_price: price.parse().ok(), ..SpotPurchase::default() }),
         ..LaunchRequest::new(c.image_id.clone(), c.instance_type.clone())
     }
 }
@@ -60,6 +90,7 @@ fn of_configuration(c: &LaunchConfiguration) -> LaunchRequest {
 struct Batch<'p> {
     zone: &'p str,
     subnet: &'p str,
+    pool: Option<&'p Pool>,
     why: LaunchWhy,
     n: u32,
 }
@@ -73,8 +104,8 @@ impl Step<'_, '_> {
             }
             return;
         }
-        let request = launch_request(&self.tx.reader(), &self.group);
         for batch in &batches {
+            let request = launch_request_in(&self.tx.reader(), &self.group, batch.pool);
             let cause_text = match batch.why {
                 LaunchWhy::Difference(from, to) => texts::started(from, to),
                 LaunchWhy::Replacement => texts::started_to_replace(),
@@ -122,9 +153,11 @@ impl Step<'_, '_> {
                     }
             )
         });
-        let counted =
-            self.tx.list_by::<Member>("group", &self.group.name).iter().filter(|m| m.counts()).count();
-        if wanted && counted == self.group.desired as usize {
+        let counted: u32 =
+            self.tx.list_by::<Member>("group", &self.group.name).iter().map(|m| m.units()).sum();
+        let excess = counted.checked_sub(self.group.desired);
+        let weight = batches(actions).iter().filter_map(|b| b.pool).map(|p| p.weight).max().unwrap_or(1);
+        if wanted && excess.is_some_and(|excess| excess < weight) {
             self.group.desired_cause.clear();
             self.group.desired_reasons.clear();
         }
@@ -141,6 +174,16 @@ impl Step<'_, '_> {
             LaunchWhy::Replacement | LaunchWhy::Rebalance => Vec::new(),
         };
         reasons.push(format!("zone {} had the fewest instances of the zones that take launches", batch.zone));
+        if let Some(pool) = batch.pool {
+            reasons.push(match (pool.fallback, pool.lifecycle) {
+                (true, _) => format!(
+                    "{} On-Demand, because no Spot pool has capacity and the tag {TAG_ON_DEMAND_FALLBACK} is set",
+                    pool.instance_type
+                ),
+                (false, InstanceLifecycle::OnDemand) => format!("{} On-Demand by the policy's distribution", pool.instance_type),
+                (false, InstanceLifecycle::Spot) => format!("{} Spot by the policy's distribution", pool.instance_type),
+            });
+        }
         let begin = Begin {
             group: &self.group,
             instance_id: Some(&instance.id),
@@ -173,6 +216,8 @@ impl Step<'_, '_> {
             traffic_sources: Vec::new(),
             surplus: batch.why == LaunchWhy::Rebalance,
             impaired_since: None,
+            weight: batch.pool.map_or(1, |p| p.weight),
+            lifecycle: instance.lifecycle,
             launched_at: instance.launched_at,
             hooks: HookStand::Due,
         });
@@ -212,10 +257,11 @@ impl Step<'_, '_> {
 fn batches(actions: &[Action]) -> Vec<Batch<'_>> {
     let mut batches: Vec<Batch<'_>> = Vec::new();
     for action in actions {
-        let Action::Launch { zone, subnet, why } = action else { continue };
-        match batches.iter_mut().find(|b| b.subnet == subnet && b.why == *why) {
+        let Action::Launch { zone, subnet, pool, why } = action else { continue };
+        let pool = pool.as_ref();
+        match batches.iter_mut().find(|b| b.subnet == subnet && b.why == *why && b.pool == pool) {
             Some(batch) => batch.n += 1,
-            None => batches.push(Batch { zone, subnet, why: *why, n: 1 }),
+            None => batches.push(Batch { zone, subnet, pool, why: *why, n: 1 }),
         }
     }
     batches

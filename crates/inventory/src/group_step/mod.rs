@@ -21,7 +21,7 @@ use puffer_core::autoscaling::{Activity, Group, GroupStatus, HealthStatus, Membe
 use puffer_store::Transaction;
 use rand::Rng;
 
-pub use launch::launch_request;
+pub use launch::{launch_request, launch_request_in};
 pub use lifecycle::TAG_GROUP_NAME;
 pub use observe::{Observation, Observed};
 
@@ -73,7 +73,7 @@ struct Step<'t, 's> {
 
 /// Takes one step for the group `name`; `None` if there is none.
 pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn Rng) -> Option<StepReport> {
-    let seen = Observation::of(&tx.reader(), name)?;
+    let seen = Observation::of(&tx.reader(), name, now)?;
     let group = Group::clone(&seen.group);
     let mut step = Step { tx, now, rng, group, report: StepReport::default(), finished: false };
     step.sync_traffic(&seen);
@@ -91,7 +91,7 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
 
 impl Step<'_, '_> {
     fn look(&self, name: &str) -> Option<Observation> {
-        Observation::of(&self.tx.reader(), name)
+        Observation::of(&self.tx.reader(), name, self.now)
     }
 
     /// Marks members whose checks fail, and remembers since when a status check is impaired.

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
+use puffer_core::autoscaling::mixed::Mix;
 use puffer_core::autoscaling::view::{GroupView, MemberView, SourceView, Traffic, ZoneView};
 use puffer_core::autoscaling::{Group, InstanceSource, LaunchConfiguration, Member};
 use puffer_core::ec2::{Account, Instance, Subnet};
 use puffer_core::elb::{Target, TargetState};
 use puffer_store::Reader;
+
+use crate::mix;
 
 /// A group, its members and what is known of their instances.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct Observation {
     pub members: Vec<Observed>,
     /// Zones with the subnets to launch into, sorted by zone.
     zones: Vec<(String, Vec<String>)>,
+    /// With a mixed instances policy: what may be launched.
+    mix: Option<Mix>,
     /// When the members' launch configurations were made.
     configurations: Vec<(String, Timestamp)>,
 }
@@ -35,7 +40,7 @@ pub struct Observed {
 
 impl Observation {
     /// Reads a group; `None` if there is none.
-    pub fn of(r: &Reader<'_>, name: &str) -> Option<Observation> {
+    pub fn of(r: &Reader<'_>, name: &str, now: Timestamp) -> Option<Observation> {
         let group = r.get::<Group>(name)?;
         let has_traffic = !(group.target_groups.is_empty() && group.traffic_removing.is_empty());
         let members: Vec<Observed> = r
@@ -62,7 +67,8 @@ impl Observation {
             }
             _ => configurations(r, &members),
         };
-        Some(Observation { zones: zones(r, &group), group, members, configurations })
+        let mix = mix::of_group(r, &group, now);
+        Some(Observation { zones: zones(r, &group), group, members, mix, configurations })
     }
 
     /// The view that deciders take.
@@ -83,6 +89,7 @@ impl Observation {
                 })
                 .collect(),
             source: SourceView { template_id, configurations: &self.configurations },
+            mix: self.mix.as_ref(),
             now,
         }
     }

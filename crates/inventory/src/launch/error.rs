@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
 use puffer_core::ErrorClass;
+use puffer_core::ec2::Price;
 use puffer_store::StoreError;
 
 /// Why nothing was launched. The texts are shown to users, in answers and in activities.
@@ -65,6 +66,16 @@ pub enum LaunchError {
         "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
     )]
     TokenMismatch,
+    #[error(
+        "There is not enough {instance_type} capacity in zone {zone} now. Another zone, another type or a later time may do."
+    )]
+    NoCapacity { instance_type: String, zone: String },
+    #[error(
+        "Your Spot request price of {given} is lower than the minimum required Spot request fulfillment price of {price}."
+    )]
+    SpotPriceTooLow { given: Price, price: Price },
+    #[error("Max spot instance count exceeded: the account may have {0} Spot instances.")]
+    TooManySpot(u32),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -97,6 +108,9 @@ impl LaunchError {
             E::TemplateIdNotFound(_) => "InvalidLaunchTemplateId.NotFound",
             E::TemplateNameNotFound(_) => "InvalidLaunchTemplateName.NotFoundException",
             E::TemplateVersionNotFound { .. } => "InvalidLaunchTemplateId.VersionNotFound",
+            E::NoCapacity { .. } => "InsufficientInstanceCapacity",
+            E::SpotPriceTooLow { .. } => "SpotMaxPriceTooLow",
+            E::TooManySpot(_) => "MaxSpotInstanceCountExceeded",
             E::TokenMismatch => "IdempotentParameterMismatch",
             E::Store(_) => "InternalError",
         }
@@ -105,7 +119,11 @@ impl LaunchError {
     /// Class for retry decisions.
     pub fn class(&self) -> ErrorClass {
         match self {
-            LaunchError::NoFreeAddress(_) | LaunchError::TooMany(..) => ErrorClass::Capacity,
+            LaunchError::NoFreeAddress(_)
+            | LaunchError::TooMany(..)
+            | LaunchError::NoCapacity { .. }
+            | LaunchError::SpotPriceTooLow { .. }
+            | LaunchError::TooManySpot(_) => ErrorClass::Capacity,
             LaunchError::Store(e) => e.class(),
             _ => ErrorClass::Permanent,
         }

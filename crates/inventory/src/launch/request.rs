@@ -3,8 +3,7 @@ use std::net::Ipv4Addr;
 use puffer_core::Tags;
 use puffer_core::autoscaling;
 use puffer_core::ec2::{
-    InstanceLifecycle, LaunchTemplate, LaunchTemplateData, LaunchTemplateSource, LaunchTemplateVersion,
-    MetadataOptions,
+    LaunchTemplate, LaunchTemplateData, LaunchTemplateSource, LaunchTemplateVersion, MetadataOptions, Price,
 };
 use puffer_store::Reader;
 
@@ -54,8 +53,8 @@ pub struct LaunchRequest {
     pub ebs_optimized: bool,
     /// Size shown for the root volume; `None`: the image's.
     pub root_volume_gib: Option<u32>,
-    /// On-Demand or Spot.
-    pub lifecycle: InstanceLifecycle,
+    /// Bought on the Spot market; `None`: On-Demand.
+    pub spot: Option<SpotPurchase>,
     /// Where the settings come from.
     pub launch_template: Option<LaunchTemplateSource>,
     /// The group on whose behalf it is launched.
@@ -68,6 +67,15 @@ pub struct LaunchRequest {
     pub volume_tags: Tags,
     /// Their interfaces' tags.
     pub network_interface_tags: Tags,
+}
+
+/// How a Spot instance is bought. It is one-time and is terminated when it is interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpotPurchase {
+    /// Highest price; `None`: the On-Demand price.
+    pub max_price: Option<Price>,
+    /// Tags of the Spot request.
+    pub request_tags: Tags,
 }
 
 impl LaunchRequest {
@@ -94,7 +102,7 @@ impl LaunchRequest {
             terminate_on_shutdown: false,
             ebs_optimized: false,
             root_volume_gib: None,
-            lifecycle: InstanceLifecycle::OnDemand,
+            spot: None,
             launch_template: None,
             auto_scaling_group: None,
             client_token: None,
@@ -168,6 +176,10 @@ pub fn request_from_data(
             "The parameters SecurityGroupIds and SecurityGroups may not be used together".into(),
         ));
     }
+    let spot = data.spot.as_ref().map(|options| SpotPurchase {
+        max_price: options.max_price,
+        request_tags: data.tags_for("spot-instances-request"),
+    });
     let root = data.block_devices.iter().find(|d| d.volume_size_gib.is_some());
     Ok(LaunchRequest {
         subnet_id: interface.and_then(|i| i.subnet_id.clone()),
@@ -188,6 +200,7 @@ pub fn request_from_data(
         stop_protected: data.disable_api_stop.unwrap_or(false),
         terminate_on_shutdown: data.shutdown_behavior.as_deref() == Some("terminate"),
         ebs_optimized: data.ebs_optimized.unwrap_or(false),
+        spot,
         root_volume_gib: root.and_then(|d| u32::try_from(d.volume_size_gib?).ok()),
         tags: data.tags_for("instance"),
         volume_tags: data.tags_for("volume"),

@@ -2,15 +2,15 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use puffer_core::ec2::{
-    Account, Image, ImageState, Instance, InstanceIntent, InstanceState, KeyPair, SecurityGroup, StatusCheck,
-    Subnet, instance_types, is_well_formed_id, sibling_id,
+    Account, Image, ImageState, Instance, InstanceIntent, InstanceLifecycle, InstanceState, KeyPair,
+    SecurityGroup, SpotTerms, StatusCheck, Subnet, instance_types, is_well_formed_id, sibling_id,
 };
 use puffer_core::{Timestamp, ids};
 use puffer_store::Transaction;
 use rand::{Rng, RngExt};
 
 use super::{LaunchError, LaunchRequest};
-use crate::{addresses, security_groups};
+use crate::{addresses, security_groups, spot, zones};
 
 /// Instances that one launch may ask for: bounds the time of a transaction (a second or so).
 pub const INSTANCES_PER_LAUNCH_MAX: u32 = 5_000;
@@ -33,9 +33,8 @@ pub fn run_instances(
         return Ok(before);
     }
     check_counts(request)?;
-    if instance_types::find(&request.instance_type).is_none() {
-        return Err(LaunchError::InstanceType(request.instance_type.clone()));
-    }
+    let instance_type = instance_types::find(&request.instance_type)
+        .ok_or_else(|| LaunchError::InstanceType(request.instance_type.clone()))?;
     let account = tx.get::<Account>(Account::KEY).ok_or(LaunchError::NoDefaultVpc)?;
     let image_gib = check_image(tx, &account, &request.image_id)?;
     if let Some(name) = &request.key_name
@@ -49,11 +48,28 @@ pub fn run_instances(
         return Err(LaunchError::Value(format!("User data is limited to {USER_DATA_BYTES_MAX} bytes")));
     }
     let subnet = choose_subnet(tx, &account, request, rng)?;
+    let no_capacity = || LaunchError::NoCapacity {
+        instance_type: request.instance_type.clone(),
+        zone: subnet.zone.clone(),
+    };
+    if zones::is_down(&tx.reader(), &subnet.zone) {
+        return Err(no_capacity());
+    }
+    let max_count = match &request.spot {
+        None => request.max_count,
+        Some(purchase) => {
+            let (most, wanted) = (purchase.max_price, request.max_count);
+            match spot::sell(&tx.reader(), &instance_type, &subnet.zone, most, wanted, now)? {
+                n if n < request.min_count => return Err(no_capacity()),
+                n => n,
+            }
+        }
+    };
     let groups = choose_groups(tx, request, &subnet)?;
     let root_volume_gib = request.root_volume_gib.or(image_gib).unwrap_or(ROOT_VOLUME_GIB);
     let reservation_id = ids::resource_id("r", rng);
-    let mut made = Vec::with_capacity(request.max_count as usize);
-    for index in 0..request.max_count {
+    let mut made = Vec::with_capacity(max_count as usize);
+    for index in 0..max_count {
         let address = match choose_address(tx, request, &subnet, rng) {
             Ok(address) => address,
             Err(LaunchError::NoFreeAddress(_)) if index >= request.min_count => break,
@@ -84,7 +100,15 @@ pub fn run_instances(
             detailed_monitoring: request.detailed_monitoring,
             termination_protected: request.termination_protected,
             terminate_on_shutdown: request.terminate_on_shutdown,
-            lifecycle: request.lifecycle,
+            lifecycle: match request.spot {
+                Some(_) => InstanceLifecycle::Spot,
+                None => InstanceLifecycle::OnDemand,
+            },
+            spot: request.spot.as_ref().map(|purchase| SpotTerms {
+                max_price: purchase.max_price,
+                request_tags: purchase.request_tags.clone(),
+                ..SpotTerms::default()
+            }),
             state: InstanceState::Pending,
             intent: InstanceIntent::Run,
             reboot_requests: 0,
@@ -195,8 +219,11 @@ fn choose_subnet(
         None => account.zones.iter().collect(),
     };
     let start = rng.random_range(0..zones.len().max(1));
-    (0..zones.len())
-        .map(|i| zones[(start + i) % zones.len()])
+    // A zone that is down is the last choice: then the launch fails for lack of capacity, which is what is wrong.
+    let mut order: Vec<&String> = (0..zones.len()).map(|i| zones[(start + i) % zones.len()]).collect();
+    order.sort_by_key(|zone| crate::zones::is_down(&tx.reader(), zone));
+    order
+        .into_iter()
         .find_map(|zone| tx.list_by::<Subnet>("default_zone", zone).into_iter().find(|s| s.vpc_id == *vpc))
         .ok_or_else(|| LaunchError::NoDefaultSubnet(zones.first().map_or_else(String::new, |z| (*z).clone())))
 }

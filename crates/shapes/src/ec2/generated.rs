@@ -759,6 +759,75 @@ impl Shape for BlockPublicAccessStates {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct CancelSpotInstanceRequestsRequest {
+    pub dry_run: Option<bool>,
+    pub spot_instance_request_ids: Option<Vec<String>>,
+}
+
+impl Shape for CancelSpotInstanceRequestsRequest {
+    fn schema(&self) -> &'static Schema { &schema::CANCEL_SPOT_INSTANCE_REQUESTS_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.dry_run),
+            1 => get(&self.spot_instance_request_ids),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.dry_run),
+            1 => slot(&mut self.spot_instance_request_ids),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CancelSpotInstanceRequestsResult {
+    pub cancelled_spot_instance_requests: Option<Vec<CancelledSpotInstanceRequest>>,
+}
+
+impl Shape for CancelSpotInstanceRequestsResult {
+    fn schema(&self) -> &'static Schema { &schema::CANCEL_SPOT_INSTANCE_REQUESTS_RESULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.cancelled_spot_instance_requests),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.cancelled_spot_instance_requests),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CancelledSpotInstanceRequest {
+    pub spot_instance_request_id: Option<String>,
+    pub state: Option<String>,
+}
+
+impl Shape for CancelledSpotInstanceRequest {
+    fn schema(&self) -> &'static Schema { &schema::CANCELLED_SPOT_INSTANCE_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.spot_instance_request_id),
+            1 => get(&self.state),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.spot_instance_request_id),
+            1 => slot(&mut self.state),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CapacityReservationSpecification {
     pub capacity_reservation_preference: Option<String>,
     pub capacity_reservation_target: Option<CapacityReservationTarget>,
@@ -3363,6 +3432,135 @@ impl Shape for DescribeSnapshotsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeSpotInstanceRequestsRequest {
+    pub next_token: Option<String>,
+    pub max_results: Option<i32>,
+    pub dry_run: Option<bool>,
+    pub spot_instance_request_ids: Option<Vec<String>>,
+    pub filters: Option<Vec<Filter>>,
+}
+
+impl Shape for DescribeSpotInstanceRequestsRequest {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_SPOT_INSTANCE_REQUESTS_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.next_token),
+            1 => get(&self.max_results),
+            2 => get(&self.dry_run),
+            3 => get(&self.spot_instance_request_ids),
+            4 => get(&self.filters),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.next_token),
+            1 => slot(&mut self.max_results),
+            2 => slot(&mut self.dry_run),
+            3 => slot(&mut self.spot_instance_request_ids),
+            4 => slot(&mut self.filters),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeSpotInstanceRequestsResult {
+    pub spot_instance_requests: Option<Vec<SpotInstanceRequest>>,
+    pub next_token: Option<String>,
+}
+
+impl Shape for DescribeSpotInstanceRequestsResult {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_SPOT_INSTANCE_REQUESTS_RESULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.spot_instance_requests),
+            1 => get(&self.next_token),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.spot_instance_requests),
+            1 => slot(&mut self.next_token),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeSpotPriceHistoryRequest {
+    pub availability_zone_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub start_time: Option<EpochMillis>,
+    pub end_time: Option<EpochMillis>,
+    pub instance_types: Option<Vec<String>>,
+    pub product_descriptions: Option<Vec<String>>,
+    pub filters: Option<Vec<Filter>>,
+    pub availability_zone: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+
+impl Shape for DescribeSpotPriceHistoryRequest {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_SPOT_PRICE_HISTORY_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.availability_zone_id),
+            1 => get(&self.dry_run),
+            2 => get(&self.start_time),
+            3 => get(&self.end_time),
+            4 => get(&self.instance_types),
+            5 => get(&self.product_descriptions),
+            6 => get(&self.filters),
+            7 => get(&self.availability_zone),
+            8 => get(&self.max_results),
+            9 => get(&self.next_token),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.availability_zone_id),
+            1 => slot(&mut self.dry_run),
+            2 => slot(&mut self.start_time),
+            3 => slot(&mut self.end_time),
+            4 => slot(&mut self.instance_types),
+            5 => slot(&mut self.product_descriptions),
+            6 => slot(&mut self.filters),
+            7 => slot(&mut self.availability_zone),
+            8 => slot(&mut self.max_results),
+            9 => slot(&mut self.next_token),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeSpotPriceHistoryResult {
+    pub next_token: Option<String>,
+    pub spot_price_history: Option<Vec<SpotPrice>>,
+}
+
+impl Shape for DescribeSpotPriceHistoryResult {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_SPOT_PRICE_HISTORY_RESULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.next_token),
+            1 => get(&self.spot_price_history),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.next_token),
+            1 => slot(&mut self.spot_price_history),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeSubnetsRequest {
     pub filters: Option<Vec<Filter>>,
     pub subnet_ids: Option<Vec<String>>,
@@ -4347,6 +4545,69 @@ impl Shape for GetConsoleOutputResult {
             0 => slot(&mut self.instance_id),
             1 => slot(&mut self.timestamp),
             2 => slot(&mut self.output),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetInstanceTypesFromInstanceRequirementsRequest {
+    pub dry_run: Option<bool>,
+    pub architecture_types: Option<Vec<String>>,
+    pub virtualization_types: Option<Vec<String>>,
+    pub instance_requirements: Option<InstanceRequirementsRequest>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub context: Option<String>,
+}
+
+impl Shape for GetInstanceTypesFromInstanceRequirementsRequest {
+    fn schema(&self) -> &'static Schema { &schema::GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.dry_run),
+            1 => get(&self.architecture_types),
+            2 => get(&self.virtualization_types),
+            3 => get(&self.instance_requirements),
+            4 => get(&self.max_results),
+            5 => get(&self.next_token),
+            6 => get(&self.context),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.dry_run),
+            1 => slot(&mut self.architecture_types),
+            2 => slot(&mut self.virtualization_types),
+            3 => slot(&mut self.instance_requirements),
+            4 => slot(&mut self.max_results),
+            5 => slot(&mut self.next_token),
+            6 => slot(&mut self.context),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetInstanceTypesFromInstanceRequirementsResult {
+    pub instance_types: Option<Vec<InstanceTypeInfoFromInstanceRequirements>>,
+    pub next_token: Option<String>,
+}
+
+impl Shape for GetInstanceTypesFromInstanceRequirementsResult {
+    fn schema(&self) -> &'static Schema { &schema::GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS_RESULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instance_types),
+            1 => get(&self.next_token),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instance_types),
+            1 => slot(&mut self.next_token),
             _ => None,
         }
     }
@@ -6636,6 +6897,27 @@ impl Shape for InstanceTypeInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceTypeInfoFromInstanceRequirements {
+    pub instance_type: Option<String>,
+}
+
+impl Shape for InstanceTypeInfoFromInstanceRequirements {
+    fn schema(&self) -> &'static Schema { &schema::INSTANCE_TYPE_INFO_FROM_INSTANCE_REQUIREMENTS }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instance_type),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instance_type),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceTypeItem {
     pub instance_type: Option<String>,
 }
@@ -7095,6 +7377,69 @@ impl Shape for LaunchPermissionModifications {
         match member {
             0 => slot(&mut self.add),
             1 => slot(&mut self.remove),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchSpecification {
+    pub user_data: Option<String>,
+    pub addressing_type: Option<String>,
+    pub block_device_mappings: Option<Vec<BlockDeviceMapping>>,
+    pub ebs_optimized: Option<bool>,
+    pub iam_instance_profile: Option<IamInstanceProfileSpecification>,
+    pub image_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub kernel_id: Option<String>,
+    pub key_name: Option<String>,
+    pub network_interfaces: Option<Vec<InstanceNetworkInterfaceSpecification>>,
+    pub placement: Option<SpotPlacement>,
+    pub ramdisk_id: Option<String>,
+    pub subnet_id: Option<String>,
+    pub security_groups: Option<Vec<GroupIdentifier>>,
+    pub monitoring: Option<RunInstancesMonitoringEnabled>,
+}
+
+impl Shape for LaunchSpecification {
+    fn schema(&self) -> &'static Schema { &schema::LAUNCH_SPECIFICATION }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.user_data),
+            1 => get(&self.addressing_type),
+            2 => get(&self.block_device_mappings),
+            3 => get(&self.ebs_optimized),
+            4 => get(&self.iam_instance_profile),
+            5 => get(&self.image_id),
+            6 => get(&self.instance_type),
+            7 => get(&self.kernel_id),
+            8 => get(&self.key_name),
+            9 => get(&self.network_interfaces),
+            10 => get(&self.placement),
+            11 => get(&self.ramdisk_id),
+            12 => get(&self.subnet_id),
+            13 => get(&self.security_groups),
+            14 => get(&self.monitoring),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.user_data),
+            1 => slot(&mut self.addressing_type),
+            2 => slot(&mut self.block_device_mappings),
+            3 => slot(&mut self.ebs_optimized),
+            4 => slot(&mut self.iam_instance_profile),
+            5 => slot(&mut self.image_id),
+            6 => slot(&mut self.instance_type),
+            7 => slot(&mut self.kernel_id),
+            8 => slot(&mut self.key_name),
+            9 => slot(&mut self.network_interfaces),
+            10 => slot(&mut self.placement),
+            11 => slot(&mut self.ramdisk_id),
+            12 => slot(&mut self.subnet_id),
+            13 => slot(&mut self.security_groups),
+            14 => slot(&mut self.monitoring),
             _ => None,
         }
     }
@@ -11754,6 +12099,135 @@ impl Shape for Snapshot {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpotInstanceRequest {
+    pub actual_block_hourly_price: Option<String>,
+    pub availability_zone_group: Option<String>,
+    pub block_duration_minutes: Option<i32>,
+    pub create_time: Option<EpochMillis>,
+    pub fault: Option<SpotInstanceStateFault>,
+    pub instance_id: Option<String>,
+    pub launch_group: Option<String>,
+    pub launch_specification: Option<LaunchSpecification>,
+    pub launched_availability_zone: Option<String>,
+    pub launched_availability_zone_id: Option<String>,
+    pub product_description: Option<String>,
+    pub spot_instance_request_id: Option<String>,
+    pub spot_price: Option<String>,
+    pub state: Option<String>,
+    pub status: Option<SpotInstanceStatus>,
+    pub tags: Option<Vec<Tag>>,
+    pub type_: Option<String>,
+    pub valid_from: Option<EpochMillis>,
+    pub valid_until: Option<EpochMillis>,
+    pub instance_interruption_behavior: Option<String>,
+}
+
+impl Shape for SpotInstanceRequest {
+    fn schema(&self) -> &'static Schema { &schema::SPOT_INSTANCE_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.actual_block_hourly_price),
+            1 => get(&self.availability_zone_group),
+            2 => get(&self.block_duration_minutes),
+            3 => get(&self.create_time),
+            4 => get(&self.fault),
+            5 => get(&self.instance_id),
+            6 => get(&self.launch_group),
+            7 => get(&self.launch_specification),
+            8 => get(&self.launched_availability_zone),
+            9 => get(&self.launched_availability_zone_id),
+            10 => get(&self.product_description),
+            11 => get(&self.spot_instance_request_id),
+            12 => get(&self.spot_price),
+            13 => get(&self.state),
+            14 => get(&self.status),
+            15 => get(&self.tags),
+            16 => get(&self.type_),
+            17 => get(&self.valid_from),
+            18 => get(&self.valid_until),
+            19 => get(&self.instance_interruption_behavior),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.actual_block_hourly_price),
+            1 => slot(&mut self.availability_zone_group),
+            2 => slot(&mut self.block_duration_minutes),
+            3 => slot(&mut self.create_time),
+            4 => slot(&mut self.fault),
+            5 => slot(&mut self.instance_id),
+            6 => slot(&mut self.launch_group),
+            7 => slot(&mut self.launch_specification),
+            8 => slot(&mut self.launched_availability_zone),
+            9 => slot(&mut self.launched_availability_zone_id),
+            10 => slot(&mut self.product_description),
+            11 => slot(&mut self.spot_instance_request_id),
+            12 => slot(&mut self.spot_price),
+            13 => slot(&mut self.state),
+            14 => slot(&mut self.status),
+            15 => slot(&mut self.tags),
+            16 => slot(&mut self.type_),
+            17 => slot(&mut self.valid_from),
+            18 => slot(&mut self.valid_until),
+            19 => slot(&mut self.instance_interruption_behavior),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpotInstanceStateFault {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+impl Shape for SpotInstanceStateFault {
+    fn schema(&self) -> &'static Schema { &schema::SPOT_INSTANCE_STATE_FAULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.code),
+            1 => get(&self.message),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.code),
+            1 => slot(&mut self.message),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpotInstanceStatus {
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub update_time: Option<EpochMillis>,
+}
+
+impl Shape for SpotInstanceStatus {
+    fn schema(&self) -> &'static Schema { &schema::SPOT_INSTANCE_STATUS }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.code),
+            1 => get(&self.message),
+            2 => get(&self.update_time),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.code),
+            1 => slot(&mut self.message),
+            2 => slot(&mut self.update_time),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpotMarketOptions {
     pub max_price: Option<String>,
     pub spot_instance_type: Option<String>,
@@ -11781,6 +12255,72 @@ impl Shape for SpotMarketOptions {
             2 => slot(&mut self.block_duration_minutes),
             3 => slot(&mut self.valid_until),
             4 => slot(&mut self.instance_interruption_behavior),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpotPlacement {
+    pub availability_zone: Option<String>,
+    pub group_name: Option<String>,
+    pub tenancy: Option<String>,
+    pub availability_zone_id: Option<String>,
+}
+
+impl Shape for SpotPlacement {
+    fn schema(&self) -> &'static Schema { &schema::SPOT_PLACEMENT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.availability_zone),
+            1 => get(&self.group_name),
+            2 => get(&self.tenancy),
+            3 => get(&self.availability_zone_id),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.availability_zone),
+            1 => slot(&mut self.group_name),
+            2 => slot(&mut self.tenancy),
+            3 => slot(&mut self.availability_zone_id),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpotPrice {
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub product_description: Option<String>,
+    pub spot_price: Option<String>,
+    pub timestamp: Option<EpochMillis>,
+}
+
+impl Shape for SpotPrice {
+    fn schema(&self) -> &'static Schema { &schema::SPOT_PRICE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.availability_zone),
+            1 => get(&self.availability_zone_id),
+            2 => get(&self.instance_type),
+            3 => get(&self.product_description),
+            4 => get(&self.spot_price),
+            5 => get(&self.timestamp),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.availability_zone),
+            1 => slot(&mut self.availability_zone_id),
+            2 => slot(&mut self.instance_type),
+            3 => slot(&mut self.product_description),
+            4 => slot(&mut self.spot_price),
+            5 => slot(&mut self.timestamp),
             _ => None,
         }
     }
@@ -12905,6 +13445,16 @@ pub type AuthorizeSecurityGroupIngressInput = AuthorizeSecurityGroupIngressReque
 pub type AuthorizeSecurityGroupIngressOutput = AuthorizeSecurityGroupIngressResult;
 
 #[derive(Debug)]
+pub struct CancelSpotInstanceRequests;
+impl Operation for CancelSpotInstanceRequests {
+    type Input = CancelSpotInstanceRequestsRequest;
+    type Output = CancelSpotInstanceRequestsResult;
+    fn schema() -> &'static OperationSchema { &schema::OP_CANCEL_SPOT_INSTANCE_REQUESTS }
+}
+pub type CancelSpotInstanceRequestsInput = CancelSpotInstanceRequestsRequest;
+pub type CancelSpotInstanceRequestsOutput = CancelSpotInstanceRequestsResult;
+
+#[derive(Debug)]
 pub struct CopyImage;
 impl Operation for CopyImage {
     type Input = CopyImageRequest;
@@ -13305,6 +13855,26 @@ pub type DescribeSnapshotsInput = DescribeSnapshotsRequest;
 pub type DescribeSnapshotsOutput = DescribeSnapshotsResult;
 
 #[derive(Debug)]
+pub struct DescribeSpotInstanceRequests;
+impl Operation for DescribeSpotInstanceRequests {
+    type Input = DescribeSpotInstanceRequestsRequest;
+    type Output = DescribeSpotInstanceRequestsResult;
+    fn schema() -> &'static OperationSchema { &schema::OP_DESCRIBE_SPOT_INSTANCE_REQUESTS }
+}
+pub type DescribeSpotInstanceRequestsInput = DescribeSpotInstanceRequestsRequest;
+pub type DescribeSpotInstanceRequestsOutput = DescribeSpotInstanceRequestsResult;
+
+#[derive(Debug)]
+pub struct DescribeSpotPriceHistory;
+impl Operation for DescribeSpotPriceHistory {
+    type Input = DescribeSpotPriceHistoryRequest;
+    type Output = DescribeSpotPriceHistoryResult;
+    fn schema() -> &'static OperationSchema { &schema::OP_DESCRIBE_SPOT_PRICE_HISTORY }
+}
+pub type DescribeSpotPriceHistoryInput = DescribeSpotPriceHistoryRequest;
+pub type DescribeSpotPriceHistoryOutput = DescribeSpotPriceHistoryResult;
+
+#[derive(Debug)]
 pub struct DescribeSubnets;
 impl Operation for DescribeSubnets {
     type Input = DescribeSubnetsRequest;
@@ -13363,6 +13933,16 @@ impl Operation for GetConsoleOutput {
 }
 pub type GetConsoleOutputInput = GetConsoleOutputRequest;
 pub type GetConsoleOutputOutput = GetConsoleOutputResult;
+
+#[derive(Debug)]
+pub struct GetInstanceTypesFromInstanceRequirements;
+impl Operation for GetInstanceTypesFromInstanceRequirements {
+    type Input = GetInstanceTypesFromInstanceRequirementsRequest;
+    type Output = GetInstanceTypesFromInstanceRequirementsResult;
+    fn schema() -> &'static OperationSchema { &schema::OP_GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS }
+}
+pub type GetInstanceTypesFromInstanceRequirementsInput = GetInstanceTypesFromInstanceRequirementsRequest;
+pub type GetInstanceTypesFromInstanceRequirementsOutput = GetInstanceTypesFromInstanceRequirementsResult;
 
 #[derive(Debug)]
 pub struct GetLaunchTemplateData;

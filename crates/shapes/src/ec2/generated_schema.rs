@@ -13,7 +13,7 @@ pub static SERVICE: ServiceSchema = ServiceSchema {
     protocols: &[Protocol::Ec2],
     query_compatible: false,
     errors: errors::ALL,
-    operations: &[&OP_AUTHORIZE_SECURITY_GROUP_EGRESS, &OP_AUTHORIZE_SECURITY_GROUP_INGRESS, &OP_COPY_IMAGE, &OP_CREATE_DEFAULT_VPC, &OP_CREATE_IMAGE, &OP_CREATE_KEY_PAIR, &OP_CREATE_LAUNCH_TEMPLATE, &OP_CREATE_LAUNCH_TEMPLATE_VERSION, &OP_CREATE_SECURITY_GROUP, &OP_CREATE_SUBNET, &OP_CREATE_TAGS, &OP_CREATE_VPC, &OP_DELETE_KEY_PAIR, &OP_DELETE_LAUNCH_TEMPLATE, &OP_DELETE_LAUNCH_TEMPLATE_VERSIONS, &OP_DELETE_SECURITY_GROUP, &OP_DELETE_SUBNET, &OP_DELETE_TAGS, &OP_DELETE_VPC, &OP_DEREGISTER_IMAGE, &OP_DESCRIBE_ACCOUNT_ATTRIBUTES, &OP_DESCRIBE_ADDRESSES, &OP_DESCRIBE_AVAILABILITY_ZONES, &OP_DESCRIBE_IMAGE_ATTRIBUTE, &OP_DESCRIBE_IMAGES, &OP_DESCRIBE_INSTANCE_ATTRIBUTE, &OP_DESCRIBE_INSTANCE_CREDIT_SPECIFICATIONS, &OP_DESCRIBE_INSTANCE_STATUS, &OP_DESCRIBE_INSTANCE_TYPE_OFFERINGS, &OP_DESCRIBE_INSTANCE_TYPES, &OP_DESCRIBE_INSTANCES, &OP_DESCRIBE_INTERNET_GATEWAYS, &OP_DESCRIBE_KEY_PAIRS, &OP_DESCRIBE_LAUNCH_TEMPLATE_VERSIONS, &OP_DESCRIBE_LAUNCH_TEMPLATES, &OP_DESCRIBE_NETWORK_ACLS, &OP_DESCRIBE_NETWORK_INTERFACES, &OP_DESCRIBE_REGIONS, &OP_DESCRIBE_ROUTE_TABLES, &OP_DESCRIBE_SECURITY_GROUP_RULES, &OP_DESCRIBE_SECURITY_GROUPS, &OP_DESCRIBE_SNAPSHOTS, &OP_DESCRIBE_SUBNETS, &OP_DESCRIBE_TAGS, &OP_DESCRIBE_VOLUMES, &OP_DESCRIBE_VPC_ATTRIBUTE, &OP_DESCRIBE_VPCS, &OP_GET_CONSOLE_OUTPUT, &OP_GET_LAUNCH_TEMPLATE_DATA, &OP_IMPORT_KEY_PAIR, &OP_MODIFY_IMAGE_ATTRIBUTE, &OP_MODIFY_INSTANCE_ATTRIBUTE, &OP_MODIFY_INSTANCE_METADATA_OPTIONS, &OP_MODIFY_LAUNCH_TEMPLATE, &OP_MODIFY_SECURITY_GROUP_RULES, &OP_MODIFY_SUBNET_ATTRIBUTE, &OP_MODIFY_VPC_ATTRIBUTE, &OP_MONITOR_INSTANCES, &OP_REBOOT_INSTANCES, &OP_REGISTER_IMAGE, &OP_REVOKE_SECURITY_GROUP_EGRESS, &OP_REVOKE_SECURITY_GROUP_INGRESS, &OP_RUN_INSTANCES, &OP_START_INSTANCES, &OP_STOP_INSTANCES, &OP_TERMINATE_INSTANCES, &OP_UNMONITOR_INSTANCES],
+    operations: &[&OP_AUTHORIZE_SECURITY_GROUP_EGRESS, &OP_AUTHORIZE_SECURITY_GROUP_INGRESS, &OP_CANCEL_SPOT_INSTANCE_REQUESTS, &OP_COPY_IMAGE, &OP_CREATE_DEFAULT_VPC, &OP_CREATE_IMAGE, &OP_CREATE_KEY_PAIR, &OP_CREATE_LAUNCH_TEMPLATE, &OP_CREATE_LAUNCH_TEMPLATE_VERSION, &OP_CREATE_SECURITY_GROUP, &OP_CREATE_SUBNET, &OP_CREATE_TAGS, &OP_CREATE_VPC, &OP_DELETE_KEY_PAIR, &OP_DELETE_LAUNCH_TEMPLATE, &OP_DELETE_LAUNCH_TEMPLATE_VERSIONS, &OP_DELETE_SECURITY_GROUP, &OP_DELETE_SUBNET, &OP_DELETE_TAGS, &OP_DELETE_VPC, &OP_DEREGISTER_IMAGE, &OP_DESCRIBE_ACCOUNT_ATTRIBUTES, &OP_DESCRIBE_ADDRESSES, &OP_DESCRIBE_AVAILABILITY_ZONES, &OP_DESCRIBE_IMAGE_ATTRIBUTE, &OP_DESCRIBE_IMAGES, &OP_DESCRIBE_INSTANCE_ATTRIBUTE, &OP_DESCRIBE_INSTANCE_CREDIT_SPECIFICATIONS, &OP_DESCRIBE_INSTANCE_STATUS, &OP_DESCRIBE_INSTANCE_TYPE_OFFERINGS, &OP_DESCRIBE_INSTANCE_TYPES, &OP_DESCRIBE_INSTANCES, &OP_DESCRIBE_INTERNET_GATEWAYS, &OP_DESCRIBE_KEY_PAIRS, &OP_DESCRIBE_LAUNCH_TEMPLATE_VERSIONS, &OP_DESCRIBE_LAUNCH_TEMPLATES, &OP_DESCRIBE_NETWORK_ACLS, &OP_DESCRIBE_NETWORK_INTERFACES, &OP_DESCRIBE_REGIONS, &OP_DESCRIBE_ROUTE_TABLES, &OP_DESCRIBE_SECURITY_GROUP_RULES, &OP_DESCRIBE_SECURITY_GROUPS, &OP_DESCRIBE_SNAPSHOTS, &OP_DESCRIBE_SPOT_INSTANCE_REQUESTS, &OP_DESCRIBE_SPOT_PRICE_HISTORY, &OP_DESCRIBE_SUBNETS, &OP_DESCRIBE_TAGS, &OP_DESCRIBE_VOLUMES, &OP_DESCRIBE_VPC_ATTRIBUTE, &OP_DESCRIBE_VPCS, &OP_GET_CONSOLE_OUTPUT, &OP_GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS, &OP_GET_LAUNCH_TEMPLATE_DATA, &OP_IMPORT_KEY_PAIR, &OP_MODIFY_IMAGE_ATTRIBUTE, &OP_MODIFY_INSTANCE_ATTRIBUTE, &OP_MODIFY_INSTANCE_METADATA_OPTIONS, &OP_MODIFY_LAUNCH_TEMPLATE, &OP_MODIFY_SECURITY_GROUP_RULES, &OP_MODIFY_SUBNET_ATTRIBUTE, &OP_MODIFY_VPC_ATTRIBUTE, &OP_MONITOR_INSTANCES, &OP_REBOOT_INSTANCES, &OP_REGISTER_IMAGE, &OP_REVOKE_SECURITY_GROUP_EGRESS, &OP_REVOKE_SECURITY_GROUP_INGRESS, &OP_RUN_INSTANCES, &OP_START_INSTANCES, &OP_STOP_INSTANCES, &OP_TERMINATE_INSTANCES, &OP_UNMONITOR_INSTANCES],
 };
 
 /// Errors that the model declares.
@@ -31,6 +31,11 @@ pub static OP_AUTHORIZE_SECURITY_GROUP_INGRESS: OperationSchema = OperationSchem
     name: "AuthorizeSecurityGroupIngress", service: &SERVICE, result_wrapper: None,
     errors: &[],
     input: &AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST, output: &AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT, new_input: boxed::<t::AuthorizeSecurityGroupIngressRequest>, new_output: boxed::<t::AuthorizeSecurityGroupIngressResult>,
+};
+pub static OP_CANCEL_SPOT_INSTANCE_REQUESTS: OperationSchema = OperationSchema {
+    name: "CancelSpotInstanceRequests", service: &SERVICE, result_wrapper: None,
+    errors: &[],
+    input: &CANCEL_SPOT_INSTANCE_REQUESTS_REQUEST, output: &CANCEL_SPOT_INSTANCE_REQUESTS_RESULT, new_input: boxed::<t::CancelSpotInstanceRequestsRequest>, new_output: boxed::<t::CancelSpotInstanceRequestsResult>,
 };
 pub static OP_COPY_IMAGE: OperationSchema = OperationSchema {
     name: "CopyImage", service: &SERVICE, result_wrapper: None,
@@ -232,6 +237,16 @@ pub static OP_DESCRIBE_SNAPSHOTS: OperationSchema = OperationSchema {
     errors: &[],
     input: &DESCRIBE_SNAPSHOTS_REQUEST, output: &DESCRIBE_SNAPSHOTS_RESULT, new_input: boxed::<t::DescribeSnapshotsRequest>, new_output: boxed::<t::DescribeSnapshotsResult>,
 };
+pub static OP_DESCRIBE_SPOT_INSTANCE_REQUESTS: OperationSchema = OperationSchema {
+    name: "DescribeSpotInstanceRequests", service: &SERVICE, result_wrapper: None,
+    errors: &[],
+    input: &DESCRIBE_SPOT_INSTANCE_REQUESTS_REQUEST, output: &DESCRIBE_SPOT_INSTANCE_REQUESTS_RESULT, new_input: boxed::<t::DescribeSpotInstanceRequestsRequest>, new_output: boxed::<t::DescribeSpotInstanceRequestsResult>,
+};
+pub static OP_DESCRIBE_SPOT_PRICE_HISTORY: OperationSchema = OperationSchema {
+    name: "DescribeSpotPriceHistory", service: &SERVICE, result_wrapper: None,
+    errors: &[],
+    input: &DESCRIBE_SPOT_PRICE_HISTORY_REQUEST, output: &DESCRIBE_SPOT_PRICE_HISTORY_RESULT, new_input: boxed::<t::DescribeSpotPriceHistoryRequest>, new_output: boxed::<t::DescribeSpotPriceHistoryResult>,
+};
 pub static OP_DESCRIBE_SUBNETS: OperationSchema = OperationSchema {
     name: "DescribeSubnets", service: &SERVICE, result_wrapper: None,
     errors: &[],
@@ -261,6 +276,11 @@ pub static OP_GET_CONSOLE_OUTPUT: OperationSchema = OperationSchema {
     name: "GetConsoleOutput", service: &SERVICE, result_wrapper: None,
     errors: &[],
     input: &GET_CONSOLE_OUTPUT_REQUEST, output: &GET_CONSOLE_OUTPUT_RESULT, new_input: boxed::<t::GetConsoleOutputRequest>, new_output: boxed::<t::GetConsoleOutputResult>,
+};
+pub static OP_GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS: OperationSchema = OperationSchema {
+    name: "GetInstanceTypesFromInstanceRequirements", service: &SERVICE, result_wrapper: None,
+    errors: &[],
+    input: &GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS_REQUEST, output: &GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS_RESULT, new_input: boxed::<t::GetInstanceTypesFromInstanceRequirementsRequest>, new_output: boxed::<t::GetInstanceTypesFromInstanceRequirementsResult>,
 };
 pub static OP_GET_LAUNCH_TEMPLATE_DATA: OperationSchema = OperationSchema {
     name: "GetLaunchTemplateData", service: &SERVICE, result_wrapper: None,
@@ -414,6 +434,7 @@ pub static APPLICATION_STATUS_SUMMARY: Schema = Schema::plain("ApplicationStatus
     Member::named("ImpairedSince", "ImpairedSince", "impairedSince", &schema::TIMESTAMP),]));
 pub static ARCHITECTURE_TYPE: Schema = Schema::plain("ArchitectureType", Kind::String(None, &["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]));
 pub static ARCHITECTURE_TYPE_LIST: Schema = Schema::plain("ArchitectureTypeList", Kind::List(&ARCHITECTURE_TYPE, "item"));
+pub static ARCHITECTURE_TYPE_SET: Schema = Schema::bounded("ArchitectureTypeSet", Kind::List(&ARCHITECTURE_TYPE, "item"), Some(0), Some(3));
 pub static ARCHITECTURE_VALUES: Schema = Schema::plain("ArchitectureValues", Kind::String(None, &["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]));
 pub static ASSOCIATED_KMS_KEY: Schema = Schema::plain("AssociatedKmsKey", Kind::Structure(&[
     Member::named("KmsKeyId", "KmsKeyId", "kmsKeyId", &schema::STRING),]));
@@ -515,6 +536,16 @@ pub static BOOT_MODE_TYPE: Schema = Schema::plain("BootModeType", Kind::String(N
 pub static BOOT_MODE_TYPE_LIST: Schema = Schema::plain("BootModeTypeList", Kind::List(&BOOT_MODE_TYPE, "item"));
 pub static BOOT_MODE_VALUES: Schema = Schema::plain("BootModeValues", Kind::String(None, &["legacy-bios", "uefi", "uefi-preferred"]));
 pub static BURSTABLE_PERFORMANCE: Schema = Schema::plain("BurstablePerformance", Kind::String(None, &["included", "required", "excluded"]));
+pub static CANCEL_SPOT_INSTANCE_REQUEST_STATE: Schema = Schema::plain("CancelSpotInstanceRequestState", Kind::String(None, &["active", "open", "closed", "cancelled", "completed"]));
+pub static CANCEL_SPOT_INSTANCE_REQUESTS_REQUEST: Schema = Schema::plain("CancelSpotInstanceRequestsRequest", Kind::Structure(&[
+    Member::named("DryRun", "DryRun", "dryRun", &schema::BOOLEAN),
+    Member::named("SpotInstanceRequestIds", "SpotInstanceRequestId", "SpotInstanceRequestId", &SPOT_INSTANCE_REQUEST_ID_LIST).required(),]));
+pub static CANCEL_SPOT_INSTANCE_REQUESTS_RESULT: Schema = Schema::plain("CancelSpotInstanceRequestsResult", Kind::Structure(&[
+    Member::named("CancelledSpotInstanceRequests", "SpotInstanceRequestSet", "spotInstanceRequestSet", &CANCELLED_SPOT_INSTANCE_REQUEST_LIST),]));
+pub static CANCELLED_SPOT_INSTANCE_REQUEST: Schema = Schema::plain("CancelledSpotInstanceRequest", Kind::Structure(&[
+    Member::named("SpotInstanceRequestId", "SpotInstanceRequestId", "spotInstanceRequestId", &schema::STRING),
+    Member::named("State", "State", "state", &CANCEL_SPOT_INSTANCE_REQUEST_STATE),]));
+pub static CANCELLED_SPOT_INSTANCE_REQUEST_LIST: Schema = Schema::plain("CancelledSpotInstanceRequestList", Kind::List(&CANCELLED_SPOT_INSTANCE_REQUEST, "item"));
 pub static CAPACITY_RESERVATION_PREFERENCE: Schema = Schema::plain("CapacityReservationPreference", Kind::String(None, &["capacity-reservations-only", "open", "none"]));
 pub static CAPACITY_RESERVATION_SPECIFICATION: Schema = Schema::plain("CapacityReservationSpecification", Kind::Structure(&[
     Member::same("CapacityReservationPreference", &CAPACITY_RESERVATION_PREFERENCE),
@@ -946,6 +977,29 @@ pub static DESCRIBE_SNAPSHOTS_REQUEST: Schema = Schema::plain("DescribeSnapshots
 pub static DESCRIBE_SNAPSHOTS_RESULT: Schema = Schema::plain("DescribeSnapshotsResult", Kind::Structure(&[
     Member::named("NextToken", "NextToken", "nextToken", &schema::STRING),
     Member::named("Snapshots", "SnapshotSet", "snapshotSet", &SNAPSHOT_LIST),]));
+pub static DESCRIBE_SPOT_INSTANCE_REQUESTS_REQUEST: Schema = Schema::plain("DescribeSpotInstanceRequestsRequest", Kind::Structure(&[
+    Member::same("NextToken", &schema::STRING),
+    Member::same("MaxResults", &schema::INTEGER),
+    Member::named("DryRun", "DryRun", "dryRun", &schema::BOOLEAN),
+    Member::named("SpotInstanceRequestIds", "SpotInstanceRequestId", "SpotInstanceRequestId", &SPOT_INSTANCE_REQUEST_ID_LIST),
+    Member::named("Filters", "Filter", "Filter", &FILTER_LIST),]));
+pub static DESCRIBE_SPOT_INSTANCE_REQUESTS_RESULT: Schema = Schema::plain("DescribeSpotInstanceRequestsResult", Kind::Structure(&[
+    Member::named("SpotInstanceRequests", "SpotInstanceRequestSet", "spotInstanceRequestSet", &SPOT_INSTANCE_REQUEST_LIST),
+    Member::named("NextToken", "NextToken", "nextToken", &schema::STRING),]));
+pub static DESCRIBE_SPOT_PRICE_HISTORY_REQUEST: Schema = Schema::plain("DescribeSpotPriceHistoryRequest", Kind::Structure(&[
+    Member::same("AvailabilityZoneId", &schema::STRING),
+    Member::named("DryRun", "DryRun", "dryRun", &schema::BOOLEAN),
+    Member::named("StartTime", "StartTime", "startTime", &schema::TIMESTAMP),
+    Member::named("EndTime", "EndTime", "endTime", &schema::TIMESTAMP),
+    Member::named("InstanceTypes", "InstanceType", "InstanceType", &INSTANCE_TYPE_LIST),
+    Member::named("ProductDescriptions", "ProductDescription", "ProductDescription", &PRODUCT_DESCRIPTION_LIST),
+    Member::named("Filters", "Filter", "Filter", &FILTER_LIST),
+    Member::named("AvailabilityZone", "AvailabilityZone", "availabilityZone", &schema::STRING),
+    Member::named("MaxResults", "MaxResults", "maxResults", &schema::INTEGER),
+    Member::named("NextToken", "NextToken", "nextToken", &schema::STRING),]));
+pub static DESCRIBE_SPOT_PRICE_HISTORY_RESULT: Schema = Schema::plain("DescribeSpotPriceHistoryResult", Kind::Structure(&[
+    Member::named("NextToken", "NextToken", "nextToken", &schema::STRING),
+    Member::named("SpotPriceHistory", "SpotPriceHistorySet", "spotPriceHistorySet", &SPOT_PRICE_HISTORY_LIST),]));
 pub static DESCRIBE_SUBNETS_MAX_RESULTS: Schema = Schema::bounded("DescribeSubnetsMaxResults", Kind::Integer, Some(5), Some(1000));
 pub static DESCRIBE_SUBNETS_REQUEST: Schema = Schema::plain("DescribeSubnetsRequest", Kind::Structure(&[
     Member::named("Filters", "Filter", "Filter", &FILTER_LIST),
@@ -1129,6 +1183,17 @@ pub static GET_CONSOLE_OUTPUT_RESULT: Schema = Schema::plain("GetConsoleOutputRe
     Member::named("InstanceId", "InstanceId", "instanceId", &schema::STRING),
     Member::named("Timestamp", "Timestamp", "timestamp", &schema::TIMESTAMP),
     Member::named("Output", "Output", "output", &schema::STRING),]));
+pub static GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS_REQUEST: Schema = Schema::plain("GetInstanceTypesFromInstanceRequirementsRequest", Kind::Structure(&[
+    Member::same("DryRun", &schema::BOOLEAN),
+    Member::named("ArchitectureTypes", "ArchitectureType", "ArchitectureType", &ARCHITECTURE_TYPE_SET).required(),
+    Member::named("VirtualizationTypes", "VirtualizationType", "VirtualizationType", &VIRTUALIZATION_TYPE_SET).required(),
+    Member::same("InstanceRequirements", &INSTANCE_REQUIREMENTS_REQUEST).required(),
+    Member::same("MaxResults", &schema::INTEGER),
+    Member::same("NextToken", &schema::STRING),
+    Member::same("Context", &schema::STRING),]));
+pub static GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS_RESULT: Schema = Schema::plain("GetInstanceTypesFromInstanceRequirementsResult", Kind::Structure(&[
+    Member::named("InstanceTypes", "InstanceTypeSet", "instanceTypeSet", &INSTANCE_TYPE_INFO_FROM_INSTANCE_REQUIREMENTS_SET),
+    Member::named("NextToken", "NextToken", "nextToken", &schema::STRING),]));
 pub static GET_LAUNCH_TEMPLATE_DATA_REQUEST: Schema = Schema::plain("GetLaunchTemplateDataRequest", Kind::Structure(&[
     Member::same("DryRun", &schema::BOOLEAN),
     Member::same("InstanceId", &schema::STRING).required(),]));
@@ -1655,9 +1720,13 @@ pub static INSTANCE_TYPE_INFO: Schema = Schema::plain("InstanceTypeInfo", Kind::
     Member::named("PhcSupport", "PhcSupport", "phcSupport", &PHC_SUPPORT),
     Member::named("RebootMigrationSupport", "RebootMigrationSupport", "rebootMigrationSupport", &REBOOT_MIGRATION_SUPPORT),
     Member::named("SupportedInRegion", "SupportedInRegion", "supportedInRegion", &schema::BOOLEAN),]));
+pub static INSTANCE_TYPE_INFO_FROM_INSTANCE_REQUIREMENTS: Schema = Schema::plain("InstanceTypeInfoFromInstanceRequirements", Kind::Structure(&[
+    Member::named("InstanceType", "InstanceType", "instanceType", &schema::STRING),]));
+pub static INSTANCE_TYPE_INFO_FROM_INSTANCE_REQUIREMENTS_SET: Schema = Schema::plain("InstanceTypeInfoFromInstanceRequirementsSet", Kind::List(&INSTANCE_TYPE_INFO_FROM_INSTANCE_REQUIREMENTS, "item"));
 pub static INSTANCE_TYPE_INFO_LIST: Schema = Schema::plain("InstanceTypeInfoList", Kind::List(&INSTANCE_TYPE_INFO, "item"));
 pub static INSTANCE_TYPE_ITEM: Schema = Schema::plain("InstanceTypeItem", Kind::Structure(&[
     Member::named("InstanceType", "InstanceType", "instanceType", &schema::STRING),]));
+pub static INSTANCE_TYPE_LIST: Schema = Schema::plain("InstanceTypeList", Kind::List(&schema::STRING, "item"));
 pub static INSTANCE_TYPE_OFFERING: Schema = Schema::plain("InstanceTypeOffering", Kind::Structure(&[
     Member::named("InstanceType", "InstanceType", "instanceType", &schema::STRING),
     Member::named("LocationType", "LocationType", "locationType", &LOCATION_TYPE),
@@ -1742,6 +1811,22 @@ pub static LAUNCH_PERMISSION_LIST: Schema = Schema::plain("LaunchPermissionList"
 pub static LAUNCH_PERMISSION_MODIFICATIONS: Schema = Schema::plain("LaunchPermissionModifications", Kind::Structure(&[
     Member::same("Add", &LAUNCH_PERMISSION_LIST),
     Member::same("Remove", &LAUNCH_PERMISSION_LIST),]));
+pub static LAUNCH_SPECIFICATION: Schema = Schema::plain("LaunchSpecification", Kind::Structure(&[
+    Member::named("UserData", "UserData", "userData", &SENSITIVE_USER_DATA),
+    Member::named("AddressingType", "AddressingType", "addressingType", &schema::STRING),
+    Member::named("BlockDeviceMappings", "BlockDeviceMapping", "blockDeviceMapping", &BLOCK_DEVICE_MAPPING_LIST),
+    Member::named("EbsOptimized", "EbsOptimized", "ebsOptimized", &schema::BOOLEAN),
+    Member::named("IamInstanceProfile", "IamInstanceProfile", "iamInstanceProfile", &IAM_INSTANCE_PROFILE_SPECIFICATION),
+    Member::named("ImageId", "ImageId", "imageId", &schema::STRING),
+    Member::named("InstanceType", "InstanceType", "instanceType", &schema::STRING),
+    Member::named("KernelId", "KernelId", "kernelId", &schema::STRING),
+    Member::named("KeyName", "KeyName", "keyName", &schema::STRING),
+    Member::named("NetworkInterfaces", "NetworkInterfaceSet", "networkInterfaceSet", &INSTANCE_NETWORK_INTERFACE_SPECIFICATION_LIST),
+    Member::named("Placement", "Placement", "placement", &SPOT_PLACEMENT),
+    Member::named("RamdiskId", "RamdiskId", "ramdiskId", &schema::STRING),
+    Member::named("SubnetId", "SubnetId", "subnetId", &schema::STRING),
+    Member::named("SecurityGroups", "GroupSet", "groupSet", &GROUP_IDENTIFIER_LIST),
+    Member::named("Monitoring", "Monitoring", "monitoring", &RUN_INSTANCES_MONITORING_ENABLED),]));
 pub static LAUNCH_TEMPLATE: Schema = Schema::plain("LaunchTemplate", Kind::Structure(&[
     Member::named("LaunchTemplateId", "LaunchTemplateId", "launchTemplateId", &schema::STRING),
     Member::named("LaunchTemplateName", "LaunchTemplateName", "launchTemplateName", &LAUNCH_TEMPLATE_NAME),
@@ -2365,6 +2450,7 @@ pub static PRODUCT_CODE: Schema = Schema::plain("ProductCode", Kind::Structure(&
 pub static PRODUCT_CODE_LIST: Schema = Schema::plain("ProductCodeList", Kind::List(&PRODUCT_CODE, "item"));
 pub static PRODUCT_CODE_STRING_LIST: Schema = Schema::plain("ProductCodeStringList", Kind::List(&schema::STRING, "ProductCode"));
 pub static PRODUCT_CODE_VALUES: Schema = Schema::plain("ProductCodeValues", Kind::String(None, &["devpay", "marketplace"]));
+pub static PRODUCT_DESCRIPTION_LIST: Schema = Schema::plain("ProductDescriptionList", Kind::List(&schema::STRING, "item"));
 pub static PROPAGATING_VGW: Schema = Schema::plain("PropagatingVgw", Kind::Structure(&[
     Member::named("GatewayId", "GatewayId", "gatewayId", &schema::STRING),]));
 pub static PROPAGATING_VGW_LIST: Schema = Schema::plain("PropagatingVgwList", Kind::List(&PROPAGATING_VGW, "item"));
@@ -2374,6 +2460,7 @@ pub static PUBLIC_IP_DNS_NAME_OPTIONS: Schema = Schema::plain("PublicIpDnsNameOp
     Member::named("PublicIpv6DnsName", "PublicIpv6DnsName", "publicIpv6DnsName", &schema::STRING),
     Member::named("PublicDualStackDnsName", "PublicDualStackDnsName", "publicDualStackDnsName", &schema::STRING),]));
 pub static PUBLIC_IP_STRING_LIST: Schema = Schema::plain("PublicIpStringList", Kind::List(&schema::STRING, "PublicIp"));
+pub static RI_PRODUCT_DESCRIPTION: Schema = Schema::plain("RIProductDescription", Kind::String(None, &["Linux/UNIX", "Linux/UNIX (Amazon VPC)", "Windows", "Windows (Amazon VPC)"]));
 pub static REBOOT_INSTANCES_REQUEST: Schema = Schema::plain("RebootInstancesRequest", Kind::Structure(&[
     Member::named("InstanceIds", "InstanceId", "InstanceId", &INSTANCE_ID_STRING_LIST).required(),
     Member::named("DryRun", "DryRun", "dryRun", &schema::BOOLEAN),]));
@@ -2737,6 +2824,37 @@ pub static SNAPSHOT_LIST: Schema = Schema::plain("SnapshotList", Kind::List(&SNA
 pub static SNAPSHOT_LOCATION_ENUM: Schema = Schema::plain("SnapshotLocationEnum", Kind::String(None, &["regional", "local"]));
 pub static SNAPSHOT_RETURN_CODES: Schema = Schema::plain("SnapshotReturnCodes", Kind::String(None, &["success", "skipped", "missing-permissions", "internal-error", "client-error"]));
 pub static SNAPSHOT_STATE: Schema = Schema::plain("SnapshotState", Kind::String(None, &["pending", "completed", "error", "recoverable", "recovering"]));
+pub static SPOT_INSTANCE_REQUEST: Schema = Schema::plain("SpotInstanceRequest", Kind::Structure(&[
+    Member::named("ActualBlockHourlyPrice", "ActualBlockHourlyPrice", "actualBlockHourlyPrice", &schema::STRING),
+    Member::named("AvailabilityZoneGroup", "AvailabilityZoneGroup", "availabilityZoneGroup", &schema::STRING),
+    Member::named("BlockDurationMinutes", "BlockDurationMinutes", "blockDurationMinutes", &schema::INTEGER),
+    Member::named("CreateTime", "CreateTime", "createTime", &schema::TIMESTAMP),
+    Member::named("Fault", "Fault", "fault", &SPOT_INSTANCE_STATE_FAULT),
+    Member::named("InstanceId", "InstanceId", "instanceId", &schema::STRING),
+    Member::named("LaunchGroup", "LaunchGroup", "launchGroup", &schema::STRING),
+    Member::named("LaunchSpecification", "LaunchSpecification", "launchSpecification", &LAUNCH_SPECIFICATION),
+    Member::named("LaunchedAvailabilityZone", "LaunchedAvailabilityZone", "launchedAvailabilityZone", &schema::STRING),
+    Member::named("LaunchedAvailabilityZoneId", "LaunchedAvailabilityZoneId", "launchedAvailabilityZoneId", &schema::STRING),
+    Member::named("ProductDescription", "ProductDescription", "productDescription", &RI_PRODUCT_DESCRIPTION),
+    Member::named("SpotInstanceRequestId", "SpotInstanceRequestId", "spotInstanceRequestId", &schema::STRING),
+    Member::named("SpotPrice", "SpotPrice", "spotPrice", &schema::STRING),
+    Member::named("State", "State", "state", &SPOT_INSTANCE_STATE),
+    Member::named("Status", "Status", "status", &SPOT_INSTANCE_STATUS),
+    Member::named("Tags", "TagSet", "tagSet", &TAG_LIST),
+    Member::named("Type", "Type", "type", &SPOT_INSTANCE_TYPE),
+    Member::named("ValidFrom", "ValidFrom", "validFrom", &schema::TIMESTAMP),
+    Member::named("ValidUntil", "ValidUntil", "validUntil", &schema::TIMESTAMP),
+    Member::named("InstanceInterruptionBehavior", "InstanceInterruptionBehavior", "instanceInterruptionBehavior", &INSTANCE_INTERRUPTION_BEHAVIOR),]));
+pub static SPOT_INSTANCE_REQUEST_ID_LIST: Schema = Schema::plain("SpotInstanceRequestIdList", Kind::List(&schema::STRING, "SpotInstanceRequestId"));
+pub static SPOT_INSTANCE_REQUEST_LIST: Schema = Schema::plain("SpotInstanceRequestList", Kind::List(&SPOT_INSTANCE_REQUEST, "item"));
+pub static SPOT_INSTANCE_STATE: Schema = Schema::plain("SpotInstanceState", Kind::String(None, &["open", "active", "closed", "cancelled", "failed", "disabled"]));
+pub static SPOT_INSTANCE_STATE_FAULT: Schema = Schema::plain("SpotInstanceStateFault", Kind::Structure(&[
+    Member::named("Code", "Code", "code", &schema::STRING),
+    Member::named("Message", "Message", "message", &schema::STRING),]));
+pub static SPOT_INSTANCE_STATUS: Schema = Schema::plain("SpotInstanceStatus", Kind::Structure(&[
+    Member::named("Code", "Code", "code", &schema::STRING),
+    Member::named("Message", "Message", "message", &schema::STRING),
+    Member::named("UpdateTime", "UpdateTime", "updateTime", &schema::TIMESTAMP),]));
 pub static SPOT_INSTANCE_TYPE: Schema = Schema::plain("SpotInstanceType", Kind::String(None, &["one-time", "persistent"]));
 pub static SPOT_MARKET_OPTIONS: Schema = Schema::plain("SpotMarketOptions", Kind::Structure(&[
     Member::same("MaxPrice", &schema::STRING),
@@ -2744,6 +2862,19 @@ pub static SPOT_MARKET_OPTIONS: Schema = Schema::plain("SpotMarketOptions", Kind
     Member::same("BlockDurationMinutes", &schema::INTEGER),
     Member::same("ValidUntil", &schema::TIMESTAMP),
     Member::same("InstanceInterruptionBehavior", &INSTANCE_INTERRUPTION_BEHAVIOR),]));
+pub static SPOT_PLACEMENT: Schema = Schema::plain("SpotPlacement", Kind::Structure(&[
+    Member::named("AvailabilityZone", "AvailabilityZone", "availabilityZone", &schema::STRING),
+    Member::named("GroupName", "GroupName", "groupName", &schema::STRING),
+    Member::named("Tenancy", "Tenancy", "tenancy", &TENANCY),
+    Member::named("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId", &schema::STRING),]));
+pub static SPOT_PRICE: Schema = Schema::plain("SpotPrice", Kind::Structure(&[
+    Member::named("AvailabilityZone", "AvailabilityZone", "availabilityZone", &schema::STRING),
+    Member::named("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId", &schema::STRING),
+    Member::named("InstanceType", "InstanceType", "instanceType", &schema::STRING),
+    Member::named("ProductDescription", "ProductDescription", "productDescription", &RI_PRODUCT_DESCRIPTION),
+    Member::named("SpotPrice", "SpotPrice", "spotPrice", &schema::STRING),
+    Member::named("Timestamp", "Timestamp", "timestamp", &schema::TIMESTAMP),]));
+pub static SPOT_PRICE_HISTORY_LIST: Schema = Schema::plain("SpotPriceHistoryList", Kind::List(&SPOT_PRICE, "item"));
 pub static START_INSTANCES_REQUEST: Schema = Schema::plain("StartInstancesRequest", Kind::Structure(&[
     Member::named("InstanceIds", "InstanceId", "InstanceId", &INSTANCE_ID_STRING_LIST).required(),
     Member::named("AdditionalInfo", "AdditionalInfo", "additionalInfo", &schema::STRING),
@@ -2879,6 +3010,7 @@ pub static VERSION_DESCRIPTION: Schema = Schema::bounded("VersionDescription", K
 pub static VERSION_STRING_LIST: Schema = Schema::plain("VersionStringList", Kind::List(&schema::STRING, "item"));
 pub static VIRTUALIZATION_TYPE: Schema = Schema::plain("VirtualizationType", Kind::String(None, &["hvm", "paravirtual"]));
 pub static VIRTUALIZATION_TYPE_LIST: Schema = Schema::plain("VirtualizationTypeList", Kind::List(&VIRTUALIZATION_TYPE, "item"));
+pub static VIRTUALIZATION_TYPE_SET: Schema = Schema::bounded("VirtualizationTypeSet", Kind::List(&VIRTUALIZATION_TYPE, "item"), Some(0), Some(2));
 pub static VOLUME: Schema = Schema::plain("Volume", Kind::Structure(&[
     Member::named("AvailabilityZoneId", "AvailabilityZoneId", "availabilityZoneId", &schema::STRING),
     Member::named("OutpostArn", "OutpostArn", "outpostArn", &schema::STRING),

@@ -1,14 +1,19 @@
 //! Which member goes when the group shrinks.
 //!
-//! First the zone: the one with most instances that holds a member which may go. Then the group's termination policies in
+//! First the zone: the one with most units that holds a member which may go. With a mixed instances policy then On-Demand or
+//! Spot, whichever exceeds its share. Then the group's termination policies in
 //! order, each keeping the best of what the one before left; what is left at the end is equal, and chance decides.
-//! Source: EC2 Auto Scaling guide, "Configure termination policies".
+//! With weights, nobody goes if the choice is heavier than the excess: the group never falls below what it wants.
+//! Source: EC2 Auto Scaling guide, "Configure termination policies", "Instance weights".
 
 use rand::{Rng, RngExt};
 
+use super::Note;
 use crate::Timestamp;
+use crate::autoscaling::mixed::misfit;
 use crate::autoscaling::view::{GroupView, MemberView};
 use crate::autoscaling::{HealthStatus, InstanceSource};
+use crate::ec2::InstanceLifecycle;
 
 /// The policies that act; `Default` is a sequence of others.
 pub const POLICIES: &[&str] = &[
@@ -45,12 +50,12 @@ impl<'v, 'a> Chooser<'v, 'a> {
         Chooser { view, stays }
     }
 
-    /// The next member to go, or `None` if no unprotected one is left.
-    pub fn next(&mut self, rng: &mut dyn Rng) -> Option<Choice> {
+    /// The next member to go while `excess` units are too many, or why none goes.
+    pub fn next(&mut self, excess: u32, rng: &mut dyn Rng) -> Result<Choice, Note> {
         let free: Vec<usize> =
             (0..self.stays.len()).filter(|&i| self.stays[i] && !self.member(i).member.protected).collect();
         if free.is_empty() {
-            return None;
+            return Err(Note::AllProtected { excess });
         }
         let unhealthy: Vec<usize> = free
             .iter()
@@ -59,13 +64,16 @@ impl<'v, 'a> Chooser<'v, 'a> {
             .collect();
         let (mut left, mut reason) = match unhealthy.is_empty() {
             false => (unhealthy, "unhealthy instances go first".to_owned()),
-            true => self.in_fullest_zones(free),
+            true => {
+                let (left, reason) = self.in_fullest_zones(free);
+                self.of_exceeding_share(left, reason)
+            }
         };
         let own = &self.view.group.termination_policies;
         let names: Vec<&str> =
             if own.is_empty() { vec!["Default"] } else { own.iter().map(String::as_str).collect() };
         for policy in names {
-            for &step in steps(policy, &self.view.group.source) {
+            for &step in steps(policy, &self.view.group.source, self.view.mix.is_some()) {
                 let before = left.len();
                 if before == 1 {
                     break;
@@ -76,12 +84,19 @@ impl<'v, 'a> Chooser<'v, 'a> {
                 }
             }
         }
+        let weight = |i: usize| self.member(i).member.weight;
+        if let Some(lightest) = left.iter().map(|&i| weight(i)).min()
+            && lightest > excess
+        {
+            return Err(Note::TooHeavy { excess, weight: lightest });
+        }
+        left.retain(|&i| weight(i) <= excess);
         let index = left[rng.random_range(0..left.len())];
         if left.len() > 1 {
             reason.push_str(&format!("; chance among {}", left.len()));
         }
         self.stays[index] = false;
-        Some(Choice { index, reason })
+        Ok(Choice { index, reason })
     }
 
     fn member(&self, index: usize) -> &MemberView<'a> {
@@ -94,9 +109,10 @@ impl<'v, 'a> Chooser<'v, 'a> {
         let mut sizes: Vec<(&str, usize)> = Vec::new();
         for (i, m) in self.view.members.iter().enumerate() {
             if self.stays[i] {
+                let weight = m.member.weight as usize;
                 match sizes.iter_mut().find(|(zone, _)| *zone == m.member.zone) {
-                    Some((_, n)) => *n += 1,
-                    None => sizes.push((&m.member.zone, 1)),
+                    Some((_, n)) => *n += weight,
+                    None => sizes.push((&m.member.zone, weight)),
                 }
             }
         }
@@ -116,6 +132,32 @@ impl<'v, 'a> Chooser<'v, 'a> {
         (left, reason)
     }
 
+    /// With a mixed instances policy, keeps what is bought in the way that exceeds its share most, if the zone has any.
+    fn of_exceeding_share(&self, left: Vec<usize>, mut reason: String) -> (Vec<usize>, String) {
+        let Some(mix) = self.view.mix else { return (left, reason) };
+        let (mut on_demand, mut spot) = (0_i64, 0_i64);
+        for (m, _) in self.view.members.iter().zip(&*self.stays).filter(|(_, stays)| **stays) {
+            match m.member.lifecycle {
+                InstanceLifecycle::OnDemand => on_demand += i64::from(m.member.weight),
+                InstanceLifecycle::Spot => spot += i64::from(m.member.weight),
+            }
+        }
+        let (on_demand_share, spot_share) = mix.target(self.view.group.desired);
+        let over = (on_demand - i64::from(on_demand_share), spot - i64::from(spot_share));
+        let (lifecycle, name) = match over {
+            (o, s) if o > s => (InstanceLifecycle::OnDemand, "On-Demand"),
+            (o, s) if s > o => (InstanceLifecycle::Spot, "Spot"),
+            _ => return (left, reason),
+        };
+        let kept: Vec<usize> =
+            left.iter().copied().filter(|&i| self.member(i).member.lifecycle == lifecycle).collect();
+        if kept.is_empty() {
+            return (left, reason);
+        }
+        reason.push_str(&format!("; {name} exceeds its share most"));
+        (kept, reason)
+    }
+
     fn keep_best(&self, left: Vec<usize>, step: Step) -> Vec<usize> {
         let rank = |i: usize| self.rank(self.member(i), step);
         let best = left.iter().map(|&i| rank(i)).min().unwrap_or(0);
@@ -129,12 +171,16 @@ impl<'v, 'a> Chooser<'v, 'a> {
             Step::Oldest => member.launched_at.as_millis(),
             Step::Newest => -member.launched_at.as_millis(),
             Step::FromConfiguration => i64::from(member.launch_configuration.is_none()),
-            Step::OtherTemplate => i64::from(
-                member
-                    .launch_template
-                    .as_ref()
-                    .is_some_and(|t| Some(t.id.as_str()) == self.view.source.template_id),
-            ),
+            Step::Misfit => self.view.mix.map_or(0, |mix| {
+                misfit(mix, &member.instance_type, &member.zone, member.lifecycle).saturating_neg()
+            }),
+            Step::OtherTemplate => {
+                let ours = |id: &str| match self.view.mix {
+                    Some(mix) => mix.templates.iter().any(|t| t == id),
+                    None => Some(id) == self.view.source.template_id,
+                };
+                i64::from(member.launch_template.as_ref().is_some_and(|t| ours(&t.id)))
+            }
             Step::OldestTemplateVersion => {
                 member.launch_template.as_ref().map_or(0, |t| i64::try_from(t.version).unwrap_or(i64::MAX))
             }
@@ -163,6 +209,7 @@ enum Step {
     OldestTemplateVersion,
     OldestConfiguration,
     ClosestToHour,
+    Misfit,
 }
 
 impl Step {
@@ -172,8 +219,16 @@ impl Step {
 }
 
 /// A policy as steps. `AllocationStrategy` has none without a mixed instances policy: every instance is aligned then.
-fn steps(policy: &str, source: &InstanceSource) -> &'static [Step] {
+fn steps(policy: &str, source: &InstanceSource, mixed: bool) -> &'static [Step] {
     match (policy, source) {
+        ("AllocationStrategy", _) if mixed => &[Step::Misfit],
+        ("Default", InstanceSource::LaunchTemplate(_)) if mixed => &[
+            Step::Misfit,
+            Step::FromConfiguration,
+            Step::OtherTemplate,
+            Step::OldestTemplateVersion,
+            Step::ClosestToHour,
+        ],
         ("Default", InstanceSource::LaunchTemplate(_)) => {
             &[Step::FromConfiguration, Step::OtherTemplate, Step::OldestTemplateVersion, Step::ClosestToHour]
         }

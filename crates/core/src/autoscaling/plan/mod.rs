@@ -6,11 +6,14 @@
 //!
 //! Invariants, whatever the input:
 //! * counted members plus launches never exceed `desired` (so never `max`), but for surplus launches of a rebalance, at most
-//!   [`zones::surplus_max`];
+//!   [`zones::surplus_max`]; with weights, launches go on until `desired` is reached, so that it may be exceeded by
+//!   less than the largest weight;
 //! * a protected member is never chosen to shrink the group;
 //! * a converged group gives no action.
 
 pub mod choose;
+#[cfg(test)]
+mod mixed_tests;
 mod replace;
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,7 @@ use std::fmt;
 
 use rand::Rng;
 
-use super::view::{GroupView, count};
+use super::view::{GroupView, sum};
 use super::{GroupStatus, HealthStatus, LifecycleState, UnhealthyCause, process};
 use crate::Timestamp;
 
@@ -60,6 +63,8 @@ pub enum Action {
         zone: String,
         /// Subnet in it.
         subnet: String,
+        /// With a mixed instances policy: the type and how it is bought.
+        pool: Option<super::mixed::Pool>,
         /// Why.
         why: LaunchWhy,
     },
@@ -95,6 +100,15 @@ pub enum Note {
     },
     /// The group names no subnet that exists.
     NoSubnet,
+    /// No instance type satisfies the mixed instances policy.
+    NoType,
+    /// Too many units count, but the one to go is heavier than the excess.
+    TooHeavy {
+        /// How many units too many.
+        excess: u32,
+        /// The weight of the instance that would go.
+        weight: u32,
+    },
     /// Too many count, but all that could go are protected.
     AllProtected {
         /// How many too many.
@@ -117,6 +131,10 @@ impl fmt::Display for Note {
             }
             Note::NoZone { until } => write!(f, "no zone has capacity; the next try is at {until}"),
             Note::NoSubnet => write!(f, "none of the group's subnets exists"),
+            Note::NoType => write!(f, "no instance type satisfies the mixed instances policy"),
+            Note::TooHeavy { excess, weight } => {
+                write!(f, "{excess} units more than wanted, and the instance to go counts for {weight}")
+            }
             Note::AllProtected { excess } => {
                 write!(f, "{excess} more instances than wanted, all protected from scale-in")
             }
@@ -154,19 +172,26 @@ pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
     // Of each member: whether it stays counted in this plan.
     let mut stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
     let n_replaced = replace_unhealthy(view, &mut stays, &mut plan);
-    let n = count(stays.iter().filter(|s| **s));
+    let n = counted(view, &stays);
     let desired = view.group.desired;
     if n < desired {
         launch(view, n, n_replaced, &mut stays, &mut plan, rng);
     } else if n > desired {
         shrink(view, n, &mut stays, &mut plan, rng);
-    } else if n_replaced == 0 {
+    }
+    let settled = n >= desired && n - desired < view.weight_max() && plan.actions.is_empty();
+    if settled && n_replaced == 0 {
         zones::rebalance(view, &stays, &mut plan, rng);
     }
     if plan.actions.is_empty() && plan.notes.is_empty() {
         plan.notes.push(Note::Converged);
     }
     plan
+}
+
+/// Units of the members that stay.
+fn counted(view: &GroupView<'_>, stays: &[bool]) -> u32 {
+    sum(view.members.iter().zip(stays).filter(|(_, stays)| **stays).map(|(m, _)| m.member.weight))
 }
 
 fn end_all(view: &GroupView<'_>, plan: &mut Plan) {
@@ -184,7 +209,9 @@ fn replace_unhealthy(view: &GroupView<'_>, stays: &mut [bool], plan: &mut Plan) 
     let unhealthy: Vec<usize> = (0..view.members.len())
         .filter(|&i| {
             let m = view.members[i].member;
-            m.health == HealthStatus::Unhealthy && m.state == LifecycleState::InService
+            let ignored =
+                view.group.zone_impairment.ignore_unhealthy && view.group.shifted_from(&m.zone, view.now);
+            m.health == HealthStatus::Unhealthy && m.state == LifecycleState::InService && !ignored
         })
         .collect();
     if unhealthy.is_empty() {
@@ -212,7 +239,7 @@ fn replace_unhealthy(view: &GroupView<'_>, stays: &mut [bool], plan: &mut Plan) 
             chosen_by: "it is unhealthy".to_owned(),
         });
     }
-    count(chosen.iter())
+    sum(chosen.iter().map(|&i| view.members[i].member.weight))
 }
 
 fn launch(
@@ -232,10 +259,14 @@ fn launch(
         return plan.later(until);
     }
     // `desired` is within the bounds by construction; the minimum is for records that are not.
-    let wanted = group.desired.min(group.max).saturating_sub(n).min(LAUNCHES_PER_PLAN_MAX);
+    let wanted = group.desired.min(group.max).saturating_sub(n);
     let mut places = zones::Places::new(view, stays);
-    for k in 0..wanted {
-        let (zone, subnet) = match places.next(rng) {
+    let mut launched = 0;
+    for _ in 0..LAUNCHES_PER_PLAN_MAX {
+        if launched >= wanted {
+            break;
+        }
+        let place = match places.next(rng) {
             Ok(place) => place,
             Err(note) => {
                 if let Note::NoZone { until } = note {
@@ -244,9 +275,12 @@ fn launch(
                 return plan.notes.push(note);
             }
         };
-        let why =
-            if k < n_replaced { LaunchWhy::Replacement } else { LaunchWhy::Difference(n, group.desired) };
-        plan.actions.push(Action::Launch { zone, subnet, why });
+        let why = match launched < n_replaced {
+            true => LaunchWhy::Replacement,
+            false => LaunchWhy::Difference(n, group.desired),
+        };
+        launched += place.units();
+        plan.actions.push(place.launch(why));
     }
 }
 
@@ -255,12 +289,17 @@ fn shrink(view: &GroupView<'_>, n: u32, stays: &mut [bool], plan: &mut Plan, rng
     if group.is_suspended(process::TERMINATE) {
         return plan.notes.push(Note::Suspended(process::TERMINATE));
     }
-    let excess = n - group.desired;
+    let mut excess = n - group.desired;
     let mut chooser = choose::Chooser::new(view, stays);
-    for k in 0..excess.min(TERMINATIONS_PER_PLAN_MAX) {
-        let Some(choice) = chooser.next(rng) else {
-            return plan.notes.push(Note::AllProtected { excess: excess - k });
+    for _ in 0..TERMINATIONS_PER_PLAN_MAX {
+        if excess == 0 {
+            break;
+        }
+        let choice = match chooser.next(excess, rng) {
+            Ok(choice) => choice,
+            Err(note) => return plan.notes.push(note),
         };
+        excess -= view.members[choice.index].member.weight;
         plan.actions.push(Action::Terminate {
             instance_id: view.members[choice.index].member.instance_id.clone(),
             why: TerminateWhy::Difference(n, group.desired),

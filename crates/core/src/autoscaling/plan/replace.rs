@@ -7,7 +7,7 @@
 //! Source: EC2 Auto Scaling guide, "Health checks", replacement of unhealthy instances.
 
 use crate::Timestamp;
-use crate::autoscaling::view::{GroupView, count};
+use crate::autoscaling::view::{GroupView, count, sum};
 use crate::autoscaling::{HealthStatus, LifecycleState, UnhealthyCause};
 
 /// Below this share of `desired` in good health, nothing more is taken out while an activity runs.
@@ -27,7 +27,8 @@ pub(super) fn admitted(view: &GroupView<'_>, unhealthy: &[usize]) -> (Vec<usize>
     }
     let desired = view.group.desired;
     let in_service = view.members.iter().filter(|m| m.member.state == LifecycleState::InService);
-    let n_healthy = count(in_service.clone().filter(|m| m.member.health == HealthStatus::Healthy));
+    let healthy = in_service.filter(|m| m.member.health == HealthStatus::Healthy);
+    let n_healthy = sum(healthy.map(|m| m.member.weight));
     let busy = view.has_activity() || !admitted.is_empty();
     let mut look_again = None;
     let room = if busy && f64::from(n_healthy) < HEALTHY_SHARE_MIN * f64::from(desired) {

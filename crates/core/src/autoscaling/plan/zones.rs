@@ -1,27 +1,61 @@
-//! Where instances are launched, and the evening out of zones.
+//! Where instances are launched and what they are, and the evening out of zones.
 //!
-//! A launch goes to the zone with the fewest instances, into a random subnet of it. A zone whose last launch found no capacity is
+//! A launch goes to the zone with the fewest units, into a random subnet of it. A zone whose last launch found no capacity is
 //! left out for a while (unless the group is `balanced-only`), so that another takes its place; once it works again the
-//! rebalance evens out: one instance more first, and when that is in service the largest zone gives one up.
-//! Source: EC2 Auto Scaling guide, "Balance capacity across Availability Zones".
+//! rebalance evens out: one instance more first, and when that is in service the largest zone gives one up. A zone that the
+//! group was shifted away from takes no launches, and what is there stays until the shift ends.
+//! With a mixed instances policy the zone comes first, then On-Demand or Spot by what the distribution lacks, then the type.
+//! Source: EC2 Auto Scaling guide, "Balance capacity across Availability Zones", "Auto Scaling groups with multiple instance
+//! types and purchase options".
 
 use rand::{Rng, RngExt};
 
 use super::{Action, LaunchWhy, Note, Plan};
 use crate::Timestamp;
+use crate::autoscaling::mixed::{Mix, Offer, Planned, Pool, pick, pick_any};
 use crate::autoscaling::process;
 use crate::autoscaling::texts;
-use crate::autoscaling::view::GroupView;
+use crate::autoscaling::view::{GroupView, sum};
+use crate::ec2::InstanceLifecycle;
 
 /// How far a rebalance may exceed the group's size: a tenth, at least one.
 pub fn surplus_max(desired: u32) -> u32 {
     (desired / 10).max(1)
 }
 
+/// Where a launch goes and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Zone.
+    pub zone: String,
+    /// Subnet in it.
+    pub subnet: String,
+    /// With a mixed instances policy: the type and how it is bought.
+    pub pool: Option<Pool>,
+}
+
+impl Place {
+    /// Units of capacity that the launch adds.
+    pub fn units(&self) -> u32 {
+        self.pool.as_ref().map_or(1, |p| p.weight)
+    }
+
+    /// As an action.
+    pub fn launch(self, why: LaunchWhy) -> Action {
+        Action::Launch { zone: self.zone, subnet: self.subnet, pool: self.pool, why }
+    }
+}
+
 /// Hands out places for launches, one by one.
 pub(super) struct Places<'v> {
     zones: Vec<Zone<'v>>,
     balanced_only: bool,
+    mix: Option<&'v Mix>,
+    planned: Planned,
+    /// Units that stay or are planned.
+    on_demand: u32,
+    spot: u32,
+    desired: u32,
 }
 
 struct Zone<'v> {
@@ -34,32 +68,116 @@ struct Zone<'v> {
 impl<'v> Places<'v> {
     /// Counts the members that stay.
     pub(super) fn new(view: &'v GroupView<'_>, stays: &[bool]) -> Self {
-        let zones = view.zones.iter().filter(|z| !z.subnets.is_empty());
+        let open = |name: &str| !view.group.shifted_from(name, view.now);
+        let zones = view.zones.iter().filter(|z| !z.subnets.is_empty() && open(z.name));
         let zones = zones.map(|z| Zone {
             name: z.name,
             subnets: &z.subnets,
             n: in_zone(view, stays, z.name),
             blocked_until: view.group.zone_backoff.get(z.name).map(|b| b.1).filter(|until| view.now < *until),
         });
-        Places { zones: zones.collect(), balanced_only: view.group.balanced_only }
+        let mut places = Places {
+            zones: zones.collect(),
+            balanced_only: view.group.balanced_only,
+            mix: view.mix,
+            planned: Planned::default(),
+            on_demand: 0,
+            spot: 0,
+            desired: view.group.desired,
+        };
+        if view.mix.is_some() {
+            for (m, _) in view.members.iter().zip(stays).filter(|(_, stays)| **stays) {
+                let m = m.member;
+                places.planned.add_member(&m.instance_type, &m.zone, m.lifecycle);
+                *places.bought(m.lifecycle) += m.weight;
+            }
+        }
+        places
     }
 
-    /// Zone and subnet of the next launch, counting it in.
-    pub(super) fn next(&mut self, rng: &mut dyn Rng) -> Result<(String, String), Note> {
-        let fewest =
-            self.zones.iter().filter(|z| self.balanced_only || z.blocked_until.is_none()).map(|z| z.n).min();
-        let Some(fewest) = fewest else { return Err(self.none_left()) };
-        let eligible = |z: &Zone<'_>| z.n == fewest && (self.balanced_only || z.blocked_until.is_none());
-        let ties = self.zones.iter().filter(|z| eligible(z)).count();
-        let pick = rng.random_range(0..ties);
-        let index = (0..self.zones.len()).filter(|&i| eligible(&self.zones[i])).nth(pick).unwrap_or(0);
+    /// The place of the next launch, counting it in.
+    pub(super) fn next(&mut self, rng: &mut dyn Rng) -> Result<Place, Note> {
+        let lifecycle = self.mix.map(|mix| self.lacking(mix));
+        self.next_of(lifecycle, &|_| false, rng)
+    }
+
+    /// The same for a launch that is to be bought in one way, without the types that `avoid` names.
+    pub(super) fn next_of(
+        &mut self,
+        lifecycle: Option<InstanceLifecycle>,
+        avoid: &dyn Fn(&Offer) -> bool,
+        rng: &mut dyn Rng,
+    ) -> Result<Place, Note> {
+        let order = self.order(rng);
+        let Some(&first) = order.first() else { return Err(self.none_left()) };
+        let (index, pool) = match (self.mix, lifecycle) {
+            (Some(mix), Some(lifecycle)) => self.pool(mix, lifecycle, &order, avoid)?,
+            _ => (first, None),
+        };
         let zone = &mut self.zones[index];
-        if zone.blocked_until.is_some() {
-            return Err(self.none_left());
-        }
-        zone.n += 1;
         let subnet = zone.subnets[rng.random_range(0..zone.subnets.len())];
-        Ok((zone.name.to_owned(), subnet.to_owned()))
+        let place = Place { zone: zone.name.to_owned(), subnet: subnet.to_owned(), pool };
+        zone.n += place.units();
+        if let Some(pool) = &place.pool {
+            self.planned.add_launch(pool, &place.zone);
+            *self.bought(pool.lifecycle) += pool.weight;
+        }
+        Ok(place)
+    }
+
+    /// The zones that take a launch, the emptiest first, chance among equals.
+    fn order(&self, rng: &mut dyn Rng) -> Vec<usize> {
+        let fewest = self.zones.iter().map(|z| z.n).min();
+        let mut order: Vec<(u32, u32, usize)> = Vec::with_capacity(self.zones.len());
+        for (index, zone) in self.zones.iter().enumerate() {
+            if zone.blocked_until.is_none() && (!self.balanced_only || Some(zone.n) == fewest) {
+                order.push((zone.n, rng.random(), index));
+            }
+        }
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, index)| index).collect()
+    }
+
+    /// The first zone in which something is to be had, and what. If nothing is anywhere, the launch is planned all the same:
+    /// it is refused with the reason, which the group's activities then show, and the group waits.
+    fn pool(
+        &self,
+        mix: &Mix,
+        lifecycle: InstanceLifecycle,
+        order: &[usize],
+        avoid: &dyn Fn(&Offer) -> bool,
+    ) -> Result<(usize, Option<Pool>), Note> {
+        let find = |lifecycle| {
+            order.iter().find_map(|&index| {
+                Some((index, pick(mix, self.zones[index].name, lifecycle, &self.planned, avoid)?))
+            })
+        };
+        if let Some((index, pool)) = find(lifecycle) {
+            return Ok((index, Some(pool)));
+        }
+        if mix.fallback
+            && lifecycle == InstanceLifecycle::Spot
+            && let Some((index, pool)) = find(InstanceLifecycle::OnDemand)
+        {
+            return Ok((index, Some(Pool { fallback: true, ..pool })));
+        }
+        match (pick_any(mix, lifecycle), order.first()) {
+            (Some(pool), Some(&index)) => Ok((index, Some(pool))),
+            _ => Err(Note::NoType),
+        }
+    }
+
+    /// What the distribution lacks: On-Demand up to its share, then Spot.
+    fn lacking(&self, mix: &Mix) -> InstanceLifecycle {
+        let (on_demand, _) = mix.target(self.desired);
+        if self.on_demand < on_demand { InstanceLifecycle::OnDemand } else { InstanceLifecycle::Spot }
+    }
+
+    fn bought(&mut self, lifecycle: InstanceLifecycle) -> &mut u32 {
+        match lifecycle {
+            InstanceLifecycle::OnDemand => &mut self.on_demand,
+            InstanceLifecycle::Spot => &mut self.spot,
+        }
     }
 
     fn none_left(&self) -> Note {
@@ -72,8 +190,7 @@ impl<'v> Places<'v> {
 
 fn in_zone(view: &GroupView<'_>, stays: &[bool], zone: &str) -> u32 {
     let members = view.members.iter().zip(stays);
-    let here = members.filter(|(m, stays)| **stays && m.member.zone == zone);
-    u32::try_from(here.count()).unwrap_or(u32::MAX)
+    sum(members.filter(|(m, stays)| **stays && m.member.zone == zone).map(|(m, _)| m.member.weight))
 }
 
 /// Launches one instance more in the smallest zone if the zones are uneven and nothing else goes on.
@@ -88,23 +205,27 @@ pub(super) fn rebalance(view: &GroupView<'_>, stays: &[bool], plan: &mut Plan, r
         }
     }
     // If nothing in the crowded zones may go, the newcomer itself would have to: an endless to and fro.
-    let can_give = |zone: &&str| {
-        let mut here = view.members.iter().zip(stays).filter(|(m, stays)| **stays && m.member.zone == **zone);
-        here.any(|(m, _)| !m.member.protected)
-    };
-    if !crowded.iter().any(can_give) {
-        return;
-    }
+    let can_give: Vec<_> = view
+        .members
+        .iter()
+        .zip(stays)
+        .filter(|(m, stays)| **stays && crowded.contains(&m.member.zone.as_str()) && !m.member.protected)
+        .map(|(m, _)| m.member)
+        .collect();
+    let Some(lightest) = can_give.iter().min_by_key(|m| m.weight) else { return };
     if let Some((failures, until)) = view.group.launch_backoff.filter(|(_, until)| view.now < *until) {
         plan.notes.push(Note::BackOff { failures, until });
         return plan.later(until);
     }
     // A zone without capacity now cannot help; launching elsewhere must make things better, too.
-    if let Ok((zone, subnet)) = Places::new(view, stays).next(rng) {
+    let lifecycle = view.mix.map(|_| lightest.lifecycle);
+    if let Ok(place) = Places::new(view, stays).next_of(lifecycle, &|_| false, rng) {
         let most = crowded.iter().map(|z| in_zone(view, stays, z)).max().unwrap_or(0);
         let leaves = crowded.iter().any(|z| !view.zones.iter().any(|known| known.name == *z));
-        if leaves || in_zone(view, stays, &zone) + 1 < most {
-            return plan.actions.push(Action::Launch { zone, subnet, why: LaunchWhy::Rebalance });
+        let spare = view.n_counted().saturating_sub(view.group.desired) + place.units();
+        let better = leaves || in_zone(view, stays, &place.zone) + place.units() < most;
+        if better && lightest.weight <= spare {
+            return plan.actions.push(place.launch(LaunchWhy::Rebalance));
         }
     }
     if let Some(until) = view.group.zone_backoff.values().map(|b| b.1).filter(|until| view.now < *until).min()
@@ -114,20 +235,25 @@ pub(super) fn rebalance(view: &GroupView<'_>, stays: &[bool], plan: &mut Plan, r
 }
 
 /// The zones that hold too many, and the zone that holds the fewest, if they differ by two or more. A zone that the group no
-/// longer has is always too full.
+/// longer has is always too full; one that it was shifted away from is neither.
 pub fn uneven<'v>(view: &'v GroupView<'_>, stays: &[bool]) -> Option<(Vec<&'v str>, &'v str)> {
-    let counts: Vec<(&str, u32)> =
-        view.zones.iter().map(|z| (z.name, in_zone(view, stays, z.name))).collect();
+    let shifted = |zone: &str| view.group.shifted_from(zone, view.now);
+    let counts: Vec<(&str, u32)> = view
+        .zones
+        .iter()
+        .filter(|z| !shifted(z.name))
+        .map(|z| (z.name, in_zone(view, stays, z.name)))
+        .collect();
     let (fewest_zone, fewest) = counts.iter().copied().min_by_key(|(_, n)| *n)?;
     let most = counts.iter().map(|(_, n)| *n).max().unwrap_or(0);
     let mut crowded: Vec<&str> = Vec::new();
     for (m, stays) in view.members.iter().zip(stays) {
         let zone = m.member.zone.as_str();
-        if *stays && !counts.iter().any(|(name, _)| *name == zone) && !crowded.contains(&zone) {
+        if *stays && !view.zones.iter().any(|z| z.name == zone) && !crowded.contains(&zone) {
             crowded.push(zone);
         }
     }
-    if crowded.is_empty() && most >= fewest + 2 {
+    if crowded.is_empty() && most >= fewest + 2 * view.weight_max() {
         crowded.extend(counts.iter().filter(|(_, n)| *n == most).map(|(z, _)| *z));
     }
     (!crowded.is_empty()).then_some((crowded, fewest_zone))

@@ -166,7 +166,9 @@ pub fn decide_simple(
         if let Some(until) = group.cooldown_ends(view.now) {
             return Decision::Keep(Keep::Cooldown(until));
         }
-        if view.has_activity() || view.n_counted() != group.desired {
+        // With weights, a group holds up to the largest weight more than it wants when it is done.
+        let n = view.n_counted();
+        if view.has_activity() || n < group.desired || n - group.desired >= view.weight_max() {
             return Decision::Keep(Keep::ActivityInProgress);
         }
     }
