@@ -18,7 +18,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("puffer-inventory", 2),
     ("puffer-control", 3),
     ("puffer-api", 3),
-    ("puffer", 4),
+    ("puffer-simulator", 4),
+    ("puffer", 5),
 ];
 
 #[derive(clap::Args)]

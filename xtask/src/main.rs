@@ -13,6 +13,7 @@ mod model;
 mod model_import;
 mod process;
 mod requirements;
+mod sim;
 mod test;
 mod tidy;
 
@@ -35,6 +36,8 @@ enum Chore {
     Ci(ci::Args),
     /// Measure the figures that the README promises
     Bench(bench::Args),
+    /// Live simulated worlds of the control plane and check what must hold in them
+    Sim(sim::Args),
     /// Check that each crate imports only lower floors
     Floors(floors::Args),
     /// Check the rules of style that matter
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Test(args) => test::run(&args),
         Chore::Ci(args) => ci::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Sim(args) => sim::run(&args),
         Chore::Floors(args) => floors::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
         Chore::ModelImport(args) => model_import::run(&args),

@@ -8,12 +8,14 @@ pub mod ec2;
 pub mod elb;
 mod error_class;
 pub mod ids;
+pub mod mutation;
 mod record;
 pub mod ssm;
 mod timestamp;
 
 pub use clock::{Clock, ManualClock};
 pub use error_class::ErrorClass;
+pub use mutation::Mutation;
 pub use record::{Record, RecordError};
 pub use timestamp::Timestamp;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::view::MemberView;
 use super::{Group, HealthStatus, LifecycleState, UnhealthyCause};
-use crate::Timestamp;
 use crate::ec2::{InstanceState, StatusCheck};
+use crate::{Mutation, Timestamp};
 
 /// How long a status check may be impaired before it counts: a reboot takes less, and AWS waits "a few minutes".
 pub const IMPAIRED_WAIT: Duration = Duration::from_secs(180);
@@ -44,7 +44,7 @@ pub fn judge(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Verdict {
         counts_from = Some((Timestamp::default(), UnhealthyCause::Elb));
     }
     let Some((from, cause)) = counts_from else { return Verdict::Same };
-    let from = from.max(grace_ends(group, view));
+    let from = if Mutation::IgnoreGrace.is_on() { from } else { from.max(grace_ends(group, view)) };
     if now < from { Verdict::Later(from) } else { Verdict::Unhealthy(cause) }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Mutation, Timestamp};
 
 /// Hooks of a group (AWS's quota).
 pub const HOOKS_PER_GROUP_MAX: usize = 50;
@@ -166,7 +166,9 @@ impl HookAction {
     fn ended(&self, now: Timestamp) -> Option<(HookResult, bool)> {
         match self.result {
             Some(result) => Some((result, false)),
-            None if now >= self.expires_at => Some((self.default_result, true)),
+            None if now >= self.expires_at && !Mutation::NeverTimeOutHook.is_on() => {
+                Some((self.default_result, true))
+            }
             None => None,
         }
     }

@@ -1,8 +1,8 @@
 //! What the deciders look at: a group, its members and what is known of their instances, as of one moment.
 
 use super::{Group, LifecycleState, Member};
-use crate::Timestamp;
 use crate::ec2::Instance;
+use crate::{Mutation, Timestamp};
 
 /// A group as of `now`.
 #[derive(Debug)]
@@ -96,7 +96,9 @@ pub fn warmth(members: &[MemberView<'_>], warmup_s: u32, now: Timestamp) -> (u32
     for m in members.iter().filter(|m| m.member.counts()) {
         let since = m.member.in_service_at.filter(|_| m.member.state == LifecycleState::InService);
         match since {
-            Some(since) if since + warmup <= now => warmed += m.member.weight,
+            Some(since) if since + warmup <= now || Mutation::CountWarming.is_on() => {
+                warmed += m.member.weight;
+            }
             _ => warming += m.member.weight,
         }
     }

@@ -9,11 +9,11 @@
 use rand::{Rng, RngExt};
 
 use super::Note;
-use crate::Timestamp;
 use crate::autoscaling::mixed::misfit;
 use crate::autoscaling::view::{GroupView, MemberView};
 use crate::autoscaling::{HealthStatus, InstanceSource};
 use crate::ec2::InstanceLifecycle;
+use crate::{Mutation, Timestamp};
 
 /// The policies that act; `Default` is a sequence of others.
 pub const POLICIES: &[&str] = &[
@@ -52,8 +52,8 @@ impl<'v, 'a> Chooser<'v, 'a> {
 
     /// The next member to go while `excess` units are too many, or why none goes.
     pub fn next(&mut self, excess: u32, rng: &mut dyn Rng) -> Result<Choice, Note> {
-        let free: Vec<usize> =
-            (0..self.stays.len()).filter(|&i| self.stays[i] && !self.member(i).member.protected).collect();
+        let kept = |i: usize| self.member(i).member.protected && !Mutation::TerminateProtected.is_on();
+        let free: Vec<usize> = (0..self.stays.len()).filter(|&i| self.stays[i] && !kept(i)).collect();
         if free.is_empty() {
             return Err(Note::AllProtected { excess });
         }

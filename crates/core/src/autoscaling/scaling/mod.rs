@@ -27,7 +27,7 @@ pub use target::{SCALE_IN_SHARE_MAX, Side, decide_target};
 use super::policy::{AdjustmentType, ScalingPolicy};
 use super::view::{GroupView, warmth};
 use super::{Group, PolicyKind};
-use crate::Timestamp;
+use crate::{Mutation, Timestamp};
 
 /// A group's capacity as policies see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Capacity {
 
     /// Within the bounds.
     pub fn clamp(&self, to: i64) -> u32 {
-        let max = i64::from(self.max);
+        let max = if Mutation::IgnoreMax.is_on() { i64::from(u32::MAX) } else { i64::from(self.max) };
         u32::try_from(to.clamp(i64::from(self.min).min(max), max)).unwrap_or(self.max)
     }
 }
@@ -162,7 +162,7 @@ pub fn decide_simple(
 ) -> Decision {
     let group = view.group;
     let capacity = Capacity::of(view, 0);
-    if honor_cooldown {
+    if honor_cooldown && !Mutation::ForgetCooldown.is_on() {
         if let Some(until) = group.cooldown_ends(view.now) {
             return Decision::Keep(Keep::Cooldown(until));
         }

@@ -6,6 +6,7 @@
 //! Source: EC2 Auto Scaling guide, "Target tracking scaling policies"; the bound from the guide to ECS cluster auto scaling.
 
 use super::{Capacity, Decision, Keep};
+use crate::Mutation;
 
 /// The largest share of the capacity that one scale-in takes (but always at least one instance).
 pub const SCALE_IN_SHARE_MAX: f64 = 0.5;
@@ -59,7 +60,7 @@ fn out(value: f64, target: f64, capacity: &Capacity) -> Decision {
 }
 
 fn inward(value: f64, target: f64, capacity: &Capacity) -> Decision {
-    if capacity.warming > 0 {
+    if capacity.warming > 0 && !Mutation::ScaleInWhileWarming.is_on() {
         return Decision::Keep(Keep::Warming(capacity.warming));
     }
     if value >= target {

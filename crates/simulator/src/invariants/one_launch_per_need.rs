@@ -1,0 +1,42 @@
+//! No two launches for one need: after a transaction that launches, no more members count than are wanted, and surplus ones
+//! are no more than the evening out of zones may make.
+
+use std::collections::BTreeSet;
+
+use super::never_above_max::excess;
+use super::{Found, Invariant, Now, holds};
+use crate::view::{Deltas, count};
+
+pub(crate) struct OneLaunchPerNeed;
+
+impl Invariant for OneLaunchPerNeed {
+    fn name(&self) -> &'static str {
+        "one_launch_per_need"
+    }
+
+    fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
+        let wanted: BTreeSet<&str> =
+            deltas.launched().filter(|(m, _)| !m.surplus).map(|(m, _)| m.group.as_str()).collect();
+        for name in wanted {
+            let Some(group) = now.view.groups.get(name) else { continue };
+            let counted = now.view.n_counted(name);
+            holds!(
+                counted <= group.desired,
+                "a launch makes {counted} members of {name} count; wanted are {}",
+                group.desired
+            );
+        }
+        let surplus: BTreeSet<&str> =
+            deltas.launched().filter(|(m, _)| m.surplus).map(|(m, _)| m.group.as_str()).collect();
+        for name in surplus {
+            let Some(group) = now.view.groups.get(name) else { continue };
+            let pending = count(now.view.members_of(name).filter(|m| m.surplus && m.is_pending()));
+            holds!(
+                pending <= excess(group),
+                "{pending} surplus launches of {name} at once; {} are allowed",
+                excess(group)
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! The work that groups are asked to do, so that policies close the loop: an instance's CPU is the group's demand, shared by
+//! those that serve.
+
+use std::collections::BTreeMap;
+
+/// Nanoseconds of CPU time in a second.
+const NS_PER_S: f64 = 1e9;
+/// Busy share of a machine that serves nobody.
+const IDLE: f64 = 0.02;
+
+/// Demand by group, in instances kept fully busy.
+#[derive(Default)]
+pub(crate) struct Load {
+    demand: BTreeMap<String, f64>,
+}
+
+impl Load {
+    pub(crate) fn set(&mut self, group: &str, demand: f64) {
+        self.demand.insert(group.to_owned(), demand);
+    }
+
+    /// Busy share of each of `n` serving machines.
+    pub(crate) fn share(&self, group: &str, n: usize) -> f64 {
+        let demand = self.demand.get(group).copied().unwrap_or(0.0);
+        (demand / n.max(1) as f64).clamp(IDLE, 1.0)
+    }
+}
+
+/// CPU time of a second at this share of one CPU.
+pub(crate) fn cpu_ns(share: f64) -> f64 {
+    share * NS_PER_S
+}

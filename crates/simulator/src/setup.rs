@@ -1,0 +1,250 @@
+//! How a world begins and how its users tidy up after the storm.
+
+use std::sync::Arc;
+
+use puffer_core::ec2::{Account, Subnet, Vpc};
+
+use crate::client::{Client, Refused};
+use crate::plan::{GroupPlan, PolicyPlan, ZONES};
+use crate::world::World;
+
+/// Any well-formed image id launches.
+pub(crate) const AMI: &str = "ami-0123456789abcdef0";
+/// Attempts of a user whose request the disk refuses or whose group is busy.
+const ATTEMPTS: usize = 5;
+
+type Done = Result<(), String>;
+
+fn ok<T>(what: &str, result: Result<T, Refused>) -> Result<T, String> {
+    result.map_err(|e| format!("{what}: {e}"))
+}
+
+/// Templates, load balancers, groups and policies of the plan.
+pub(crate) async fn set_up(world: &Arc<World>, client: &Client) -> Done {
+    let template = [
+        ("LaunchTemplateName", "web"),
+        ("LaunchTemplateData.ImageId", AMI),
+        ("LaunchTemplateData.InstanceType", "t2.micro"),
+        ("LaunchTemplateData.Monitoring.Enabled", "true"),
+    ];
+    ok("template", client.ec2("CreateLaunchTemplate", &template).await)?;
+    let configuration = [("LaunchConfigurationName", "web"), ("ImageId", AMI), ("InstanceType", "t2.micro")];
+    ok("configuration", client.autoscaling("CreateLaunchConfiguration", &configuration).await)?;
+    for group in &world.plan.groups {
+        if group.has_target_group {
+            balance(world, client, &group.name).await?;
+        }
+        ok("group", make_group(world, client, group).await)?;
+        put_policies(client, group).await?;
+    }
+    Ok(())
+}
+
+/// Ids of the default subnets, by zone.
+fn subnets(world: &World) -> Vec<(String, String)> {
+    let Some(server) = world.server() else { return Vec::new() };
+    let vpc = server.store.get::<Account>(Account::KEY).and_then(|a| a.default_vpc_id.clone());
+    let of_vpc = |s: &Arc<Subnet>| Some(&s.vpc_id) == vpc.as_ref();
+    let mut subnets: Vec<(String, String)> = server
+        .store
+        .list::<Subnet>()
+        .into_iter()
+        .filter(of_vpc)
+        .map(|s| (s.zone.clone(), s.id.clone()))
+        .collect();
+    subnets.sort();
+    subnets
+}
+
+async fn balance(world: &Arc<World>, client: &Client, group: &str) -> Done {
+    let Some(server) = world.server() else { return Err("the server is away".into()) };
+    let vpc = server.store.list::<Vpc>().first().map(|v| v.id.clone()).unwrap_or_default();
+    let target_group = [
+        ("Name", group),
+        ("Protocol", "HTTP"),
+        ("Port", "80"),
+        ("VpcId", &*vpc),
+        ("HealthCheckIntervalSeconds", "5"),
+        ("HealthCheckTimeoutSeconds", "2"),
+        ("HealthyThresholdCount", "2"),
+        ("UnhealthyThresholdCount", "2"),
+    ];
+    let made = ok("target group", client.elbv2("CreateTargetGroup", &target_group).await)?;
+    let arn = made.text("TargetGroupArn").unwrap_or_default().to_owned();
+    let delay = [
+        ("TargetGroupArn", &*arn),
+        ("Attributes.member.1.Key", "deregistration_delay.timeout_seconds"),
+        ("Attributes.member.1.Value", "15"),
+    ];
+    ok("attributes", client.elbv2("ModifyTargetGroupAttributes", &delay).await)?;
+    let subnets = subnets(world);
+    let names: Vec<String> = (1..=subnets.len()).map(|n| format!("Subnets.member.{n}")).collect();
+    let mut balancer = vec![("Name", group)];
+    balancer.extend(names.iter().zip(&subnets).map(|(name, (_, id))| (name.as_str(), id.as_str())));
+    let made = ok("load balancer", client.elbv2("CreateLoadBalancer", &balancer).await)?;
+    let listener = [
+        ("LoadBalancerArn", made.text("LoadBalancerArn").unwrap_or_default()),
+        ("Protocol", "HTTP"),
+        ("Port", "80"),
+        ("DefaultActions.member.1.Type", "forward"),
+        ("DefaultActions.member.1.TargetGroupArn", &*arn),
+    ];
+    ok("listener", client.elbv2("CreateListener", &listener).await).map(drop)
+}
+
+/// Makes a group of the plan, at the beginning or again after it was deleted.
+pub(crate) async fn make_group(
+    world: &Arc<World>,
+    client: &Client,
+    group: &GroupPlan,
+) -> Result<(), Refused> {
+    let zones = &ZONES[..group.zones];
+    let subnets: Vec<String> =
+        subnets(world).into_iter().filter(|(z, _)| zones.contains(&z.as_str())).map(|(_, id)| id).collect();
+    let numbers =
+        [group.min, group.max, group.desired, group.grace_s, group.cooldown_s].map(|n| n.to_string());
+    let [min, max, desired, grace, cooldown] = &numbers;
+    let subnets = subnets.join(",");
+    let mut params = vec![
+        ("AutoScalingGroupName", group.name.as_str()),
+        ("MinSize", min),
+        ("MaxSize", max),
+        ("DesiredCapacity", desired),
+        ("VPCZoneIdentifier", &subnets),
+        ("HealthCheckGracePeriod", grace),
+        ("DefaultCooldown", cooldown),
+        ("TerminationPolicies.member.1", group.termination_policy),
+        ("NewInstancesProtectedFromScaleIn", if group.protects_new { "true" } else { "false" }),
+    ];
+    if group.by_configuration {
+        params.push(("LaunchConfigurationName", "web"));
+    } else {
+        params.push(("LaunchTemplate.LaunchTemplateName", "web"));
+        params.push(("LaunchTemplate.Version", "$Latest"));
+    }
+    let warmup = group.warmup_s.map(|s| s.to_string());
+    if let Some(warmup) = &warmup {
+        params.push(("DefaultInstanceWarmup", warmup));
+    }
+    if group.health_check_elb {
+        params.push(("HealthCheckType", "ELB"));
+    }
+    let period = group.metric_period_s.map(|s| s.to_string());
+    if let Some(period) = &period {
+        params.push(("Tags.member.1.Key", "puffer:metric-period"));
+        params.push(("Tags.member.1.Value", period));
+        params.push(("Tags.member.1.PropagateAtLaunch", "false"));
+    }
+    let target_group = target_group_of(world, &group.name).filter(|_| group.has_target_group);
+    if let Some(arn) = &target_group {
+        params.push(("TargetGroupARNs.member.1", arn));
+    }
+    client.autoscaling("CreateAutoScalingGroup", &params).await.map(drop)
+}
+
+/// The target group that was made for a group.
+fn target_group_of(world: &World, name: &str) -> Option<String> {
+    let server = world.server()?;
+    let all = server.store.list::<puffer_core::elb::TargetGroup>();
+    all.iter().find(|t| t.name == name).map(|t| t.arn.clone())
+}
+
+/// The policies of a group of the plan, with alarms for those that need some.
+pub(crate) async fn put_policies(client: &Client, group: &GroupPlan) -> Done {
+    match group.policy {
+        PolicyPlan::None => Ok(()),
+        PolicyPlan::Tracking(target) => {
+            let target = target.to_string();
+            let params = [
+                ("AutoScalingGroupName", group.name.as_str()),
+                ("PolicyName", "cpu"),
+                ("PolicyType", "TargetTrackingScaling"),
+                (
+                    "TargetTrackingConfiguration.PredefinedMetricSpecification.PredefinedMetricType",
+                    "ASGAverageCPUUtilization",
+                ),
+                ("TargetTrackingConfiguration.TargetValue", &target),
+            ];
+            ok("policy", client.autoscaling("PutScalingPolicy", &params).await).map(drop)
+        }
+        PolicyPlan::Simple => {
+            for (name, adjustment) in [("out", "2"), ("in", "-1")] {
+                let params = [
+                    ("AutoScalingGroupName", group.name.as_str()),
+                    ("PolicyName", name),
+                    ("PolicyType", "SimpleScaling"),
+                    ("AdjustmentType", "ChangeInCapacity"),
+                    ("ScalingAdjustment", adjustment),
+                ];
+                let put = ok("policy", client.autoscaling("PutScalingPolicy", &params).await)?;
+                alarm(client, group, name, put.text("PolicyARN").unwrap_or_default()).await?;
+            }
+            Ok(())
+        }
+        PolicyPlan::Step => {
+            for (name, adjustment, bound) in
+                [("out", "40", "MetricIntervalLowerBound"), ("in", "-30", "MetricIntervalUpperBound")]
+            {
+                let bound = format!("StepAdjustments.member.1.{bound}");
+                let params = [
+                    ("AutoScalingGroupName", group.name.as_str()),
+                    ("PolicyName", name),
+                    ("PolicyType", "StepScaling"),
+                    ("AdjustmentType", "PercentChangeInCapacity"),
+                    ("MinAdjustmentMagnitude", "1"),
+                    (&bound, "0"),
+                    ("StepAdjustments.member.1.ScalingAdjustment", adjustment),
+                ];
+                let put = ok("policy", client.autoscaling("PutScalingPolicy", &params).await)?;
+                alarm(client, group, name, put.text("PolicyARN").unwrap_or_default()).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn alarm(client: &Client, group: &GroupPlan, side: &str, policy: &str) -> Done {
+    let name = format!("{}-{side}", group.name);
+    let (comparison, threshold) = match side {
+        "out" => ("GreaterThanThreshold", "60"),
+        _ => ("LessThanThreshold", "25"),
+    };
+    let params = [
+        ("AlarmName", name.as_str()),
+        ("Namespace", "AWS/EC2"),
+        ("MetricName", "CPUUtilization"),
+        ("Dimensions.member.1.Name", "AutoScalingGroupName"),
+        ("Dimensions.member.1.Value", &group.name),
+        ("Statistic", "Average"),
+        ("Period", "60"),
+        ("EvaluationPeriods", "1"),
+        ("Threshold", threshold),
+        ("ComparisonOperator", comparison),
+        ("AlarmActions.member.1", policy),
+    ];
+    ok("alarm", client.cloudwatch("PutMetricAlarm", &params).await).map(drop)
+}
+
+/// After the storm: processes run again and nothing is protected, so that every group can be what is wanted of it.
+pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
+    let names: Vec<String> = world.state.lock().view.groups.keys().cloned().collect();
+    for name in names {
+        for _ in 0..ATTEMPTS {
+            if client.autoscaling("ResumeProcesses", &[("AutoScalingGroupName", &name)]).await.is_ok() {
+                break;
+            }
+        }
+        let update = [("AutoScalingGroupName", &*name), ("NewInstancesProtectedFromScaleIn", "false")];
+        let _ = client.autoscaling("UpdateAutoScalingGroup", &update).await;
+        let ids: Vec<String> =
+            world.state.lock().view.members_of(&name).map(|m| m.instance_id.clone()).collect();
+        for id in ids {
+            let params = [
+                ("AutoScalingGroupName", &*name),
+                ("InstanceIds.member.1", &*id),
+                ("ProtectedFromScaleIn", "false"),
+            ];
+            let _ = client.autoscaling("SetInstanceProtection", &params).await;
+        }
+    }
+}
