@@ -3,6 +3,9 @@
 //! `alarm_evaluate` knows nothing of scaling: it hands what fired in one evaluation to an [`AlarmAction`]. All of it at
 //! once, because policies that fire together are decided together (the largest resulting capacity wins).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use puffer_core::Timestamp;
 use puffer_core::alarm::AlarmState;
@@ -35,15 +38,53 @@ pub struct ActionOutcome {
     pub summary: String,
 }
 
-/// Takes the actions of alarms. Implemented by [`crate::PolicyExecute`] for scaling policies.
+/// Takes the actions of alarms. Implemented by [`crate::PolicyExecute`] for scaling policies and [`crate::InstanceAction`] for
+/// single instances.
 ///
-/// While an alarm stays in a state, its Auto Scaling actions are repeated once a minute (once per evaluation for periods below
-/// a minute), so an implementation must be idempotent in effect: the same alarm again changes nothing unless more is needed.
+/// An action runs once for each transition, and again if the server died before its outcome was recorded, so an
+/// implementation must be idempotent in effect: the same alarm again changes nothing unless more is needed.
 #[async_trait]
 pub trait AlarmAction: Send + Sync + 'static {
-    /// Whether this ARN is for it, and so to be repeated while the state lasts.
+    /// Whether this ARN is for it.
     fn takes(&self, action: &str) -> bool;
+
+    /// Whether its actions are repeated while the state lasts: once a minute, or once per evaluation for periods below a minute. Those of
+    /// Auto Scaling are.
+    fn repeats(&self) -> bool {
+        false
+    }
 
     /// Acts on all that fired in one evaluation; one outcome per entry, in order.
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome>;
+}
+
+/// Longest that one round of actions may take.
+const ACTION_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs what fired, each action's share at once. One outcome per entry, in order; `None`: it took too long and may have
+/// happened or not.
+pub(crate) async fn run_all(
+    actions: &[Arc<dyn AlarmAction>],
+    fired: Vec<FiredAlarm>,
+) -> Vec<Option<ActionOutcome>> {
+    let unknown = |f: &FiredAlarm| {
+        let summary = format!("{} is not an action that Puffer knows", f.action);
+        Some(ActionOutcome { succeeded: false, summary })
+    };
+    let mut outcomes: Vec<Option<ActionOutcome>> = fired.iter().map(unknown).collect();
+    for action in actions {
+        let places: Vec<usize> = (0..fired.len()).filter(|&i| action.takes(&fired[i].action)).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let run = action.run(places.iter().map(|&i| fired[i].clone()).collect());
+        match tokio::time::timeout(ACTION_LIMIT, run).await {
+            Ok(done) => places.iter().zip(done).for_each(|(&i, outcome)| outcomes[i] = Some(outcome)),
+            Err(_) => {
+                tracing::error!(n = places.len(), "alarm actions took too long; they are run again");
+                places.iter().for_each(|&i| outcomes[i] = None);
+            }
+        }
+    }
+    outcomes
 }

@@ -104,6 +104,10 @@ impl AlarmAction for PolicyExecute {
         texts::is_policy_arn(action)
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
         let none =
             |arn: &str| ActionOutcome { succeeded: false, summary: format!("there is no policy {arn}") };

@@ -35,18 +35,15 @@ pub fn put(tx: &mut Transaction<'_>, mut alarm: Alarm) -> Arc<Alarm> {
         alarm.state_reason_data.clone_from(&before.state_reason_data);
         alarm.state_updated_at = before.state_updated_at;
         alarm.state_transitioned_at = before.state_transitioned_at;
-        alarm.has_transitioned = before.has_transitioned;
         alarm.tags.clone_from(&before.tags);
+        alarm.has_transitioned = before.has_transitioned;
+        // New actions are for the next transition, not for the state in which the alarm already is.
+        alarm.actions_done_for = Some(before.state_transitioned_at);
     }
     let data = json!({ "version": "1.0", "type": if summary == "created" { "Create" } else { "Update" } });
-    record(
-        tx,
-        &alarm.name,
-        alarm.configured_at,
-        HistoryKind::ConfigurationUpdate,
-        format!("Alarm \"{}\" {summary}", alarm.name),
-        data.to_string(),
-    );
+    let of = Subject::metric(&alarm.name);
+    let text = format!("Alarm \"{}\" {summary}", alarm.name);
+    record(tx, of, alarm.configured_at, HistoryKind::ConfigurationUpdate, text, data.to_string());
     tx.put(alarm)
 }
 
@@ -55,7 +52,8 @@ pub fn delete(tx: &mut Transaction<'_>, name: &str, now: Timestamp) -> bool {
     let deleted = tx.delete::<Alarm>(name);
     if deleted {
         let data = json!({ "version": "1.0", "type": "Delete" }).to_string();
-        record(tx, name, now, HistoryKind::ConfigurationUpdate, format!("Alarm \"{name}\" deleted"), data);
+        let text = format!("Alarm \"{name}\" deleted");
+        record(tx, Subject::metric(name), now, HistoryKind::ConfigurationUpdate, text, data);
     }
     deleted
 }
@@ -63,22 +61,10 @@ pub fn delete(tx: &mut Transaction<'_>, name: &str, now: Timestamp) -> bool {
 /// Moves an alarm; `None` if there is none. A history item is written only if the state becomes another one.
 pub fn set_state(tx: &mut Transaction<'_>, name: &str, change: StateChange) -> Option<Arc<Alarm>> {
     let before = tx.get::<Alarm>(name)?;
-    let state_json = |state: AlarmState, reason: &str, data: Option<&str>| {
-        let mut value = json!({ "stateValue": state.name(), "stateReason": reason });
-        if let Some(data) = data.and_then(|d| serde_json::from_str::<serde_json::Value>(d).ok()) {
-            value["stateReasonData"] = data;
-        }
-        value
-    };
     let moved = before.state != change.state;
     if moved {
-        let data = json!({
-            "version": "1.0",
-            "oldState": state_json(before.state, &before.state_reason, before.state_reason_data.as_deref()),
-            "newState": state_json(change.state, &change.reason, change.reason_data.as_deref()),
-        });
-        let summary = format!("Alarm updated from {} to {}", before.state.name(), change.state.name());
-        record(tx, name, change.at, HistoryKind::StateUpdate, summary, data.to_string());
+        let old = (before.state, before.state_reason.as_str(), before.state_reason_data.as_deref());
+        record_move(tx, Subject::metric(name), old, &change);
     }
     tx.update::<Alarm>(name, |alarm| {
         alarm.state = change.state;
@@ -88,20 +74,87 @@ pub fn set_state(tx: &mut Transaction<'_>, name: &str, change: StateChange) -> O
         if moved {
             alarm.state_transitioned_at = change.at;
             alarm.has_transitioned = true;
+            // What is enabled or added later is for later transitions.
+            if alarm.actions().is_empty() {
+                alarm.actions_done_for = Some(change.at);
+            }
         }
     })
+}
+
+/// Tells the history of a move to another state.
+pub(crate) fn record_move(
+    tx: &mut Transaction<'_>,
+    of: Subject<'_>,
+    (state, reason, data): (AlarmState, &str, Option<&str>),
+    change: &StateChange,
+) {
+    let state_json = |state: AlarmState, reason: &str, data: Option<&str>| {
+        let mut value = json!({ "stateValue": state.name(), "stateReason": reason });
+        if let Some(data) = data.and_then(|d| serde_json::from_str::<serde_json::Value>(d).ok()) {
+            value["stateReasonData"] = data;
+        }
+        value
+    };
+    let told = json!({
+        "version": "1.0",
+        "oldState": state_json(state, reason, data),
+        "newState": state_json(change.state, &change.reason, change.reason_data.as_deref()),
+    });
+    let summary = format!("Alarm updated from {} to {}", state.name(), change.state.name());
+    record(tx, of, change.at, HistoryKind::StateUpdate, summary, told.to_string());
+}
+
+/// Tells the history what became of an action: `failure` says why it failed.
+pub fn record_action(
+    tx: &mut Transaction<'_>,
+    of: Subject<'_>,
+    at: Timestamp,
+    action: &str,
+    failure: Option<&str>,
+) {
+    let (state, summary) = match failure {
+        None => ("Succeeded", format!("Successfully executed action {action}")),
+        Some(why) => ("Failed", format!("Failed to execute action {action}. {why}")),
+    };
+    let data = json!({
+        "actionState": state, "notificationResource": action, "publishedMessage": null, "error": failure,
+    });
+    record(tx, of, at, HistoryKind::Action, summary, data.to_string());
+}
+
+/// Whose history is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The alarm's name.
+    pub name: &'a str,
+    /// Whether it is a composite alarm.
+    pub composite: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// A metric alarm.
+    pub fn metric(name: &'a str) -> Subject<'a> {
+        Subject { name, composite: false }
+    }
+
+    /// A composite alarm.
+    pub fn composite(name: &'a str) -> Subject<'a> {
+        Subject { name, composite: true }
+    }
 }
 
 /// Adds an item to an alarm's history.
 pub fn record(
     tx: &mut Transaction<'_>,
-    alarm: &str,
+    of: Subject<'_>,
     at: Timestamp,
     kind: HistoryKind,
     summary: String,
     data: String,
 ) {
-    let mut item = HistoryItem { alarm: alarm.to_owned(), at, number: 0, kind, summary, data };
+    let (alarm, composite) = (of.name.to_owned(), of.composite);
+    let mut item = HistoryItem { alarm, at, number: 0, kind, summary, data, composite };
     while tx.get::<HistoryItem>(&puffer_core::Record::key(&item)).is_some() {
         item.number += 1;
     }
@@ -148,8 +201,9 @@ mod tests {
             state_reason_data: None,
             state_updated_at: NOW,
             state_transitioned_at: NOW,
-            has_transitioned: false,
             configured_at: NOW,
+            actions_done_for: Some(NOW),
+            has_transitioned: false,
             owner: None,
             tags: Default::default(),
         }

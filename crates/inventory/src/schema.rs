@@ -24,6 +24,7 @@ pub fn schema() -> Schema {
         .with::<autoscaling::ScalingPolicy>()
         .with::<autoscaling::schedule::ScheduledAction>()
         .with::<alarm::Alarm>()
+        .with::<alarm::CompositeAlarm>()
         .with::<alarm::HistoryItem>()
         .with::<elb::LoadBalancer>()
         .with::<elb::Listener>()

@@ -20,12 +20,15 @@ pub(super) async fn describe(
     let size = input.max_records.and_then(|n| usize::try_from(n).ok()).unwrap_or(PAGE).clamp(1, PAGE);
     let after = token::decode(input.next_token.as_deref())?;
     let (from, to) = (input.start_date.map(time), input.end_date.map(time));
-    let metric_alarms =
-        input.alarm_types.as_ref().is_none_or(|t| t.is_empty() || t.iter().any(|t| t == "MetricAlarm"));
+    let types = input.alarm_types.unwrap_or_default();
+    let asked = |name: &str, unless_said: bool| {
+        if types.is_empty() { unless_said } else { types.iter().any(|t| t == name) }
+    };
+    let (metric, composite) = (asked("MetricAlarm", true), asked("CompositeAlarm", false));
     let ascending = input.scan_by.as_deref() == Some("TimestampAscending");
 
     let wanted = |item: &HistoryItem| {
-        metric_alarms
+        (if item.composite { composite } else { metric })
             && kind.is_none_or(|k| k == Some(item.kind))
             && from.is_none_or(|t| item.at >= t)
             && to.is_none_or(|t| item.at <= t)
@@ -46,7 +49,7 @@ pub(super) async fn describe(
     let next = items.last().filter(|_| more).map(|i| token::encode(&i.key()));
     let shape = |item: &Arc<HistoryItem>| shapes::AlarmHistoryItem {
         alarm_name: Some(item.alarm.clone()),
-        alarm_type: Some("MetricAlarm".to_owned()),
+        alarm_type: Some(if item.composite { "CompositeAlarm" } else { "MetricAlarm" }.to_owned()),
         timestamp: Some(wire_time(item.at)),
         history_item_type: Some(item.kind.name().to_owned()),
         history_summary: Some(item.summary.clone()),

@@ -2,7 +2,7 @@
 
 use puffer_core::alarm::math::Program;
 use puffer_core::alarm::{
-    Alarm, AlarmState, Comparison, MetricQuery, MetricSource, Statistic, TreatMissingData, Unit,
+    Alarm, AlarmState, Comparison, InstanceVerb, MetricQuery, MetricSource, Statistic, TreatMissingData, Unit,
 };
 use puffer_core::elb::METRIC_PERIOD_TAG;
 use puffer_core::{Tags, Timestamp};
@@ -72,14 +72,18 @@ pub(super) fn alarm(
     };
     let ignore_low_samples = low_samples(&input)?;
     let text = "Unchecked: Initial alarm creation";
-    Ok(Alarm {
+    let alarm = Alarm {
         arn: home.alarm_arn(&name),
         name,
         description: input.alarm_description,
         actions_enabled: input.actions_enabled.unwrap_or(true),
-        ok_actions: actions("OKActions", input.ok_actions)?,
-        alarm_actions: actions("AlarmActions", input.alarm_actions)?,
-        insufficient_data_actions: actions("InsufficientDataActions", input.insufficient_data_actions)?,
+        ok_actions: actions("OKActions", input.ok_actions, metric_action)?,
+        alarm_actions: actions("AlarmActions", input.alarm_actions, metric_action)?,
+        insufficient_data_actions: actions(
+            "InsufficientDataActions",
+            input.insufficient_data_actions,
+            metric_action,
+        )?,
         queries,
         plain,
         period_s,
@@ -96,9 +100,23 @@ pub(super) fn alarm(
         state_transitioned_at: now,
         has_transitioned: false,
         configured_at: now,
+        actions_done_for: Some(now),
         owner: None,
         tags,
-    })
+    };
+    if let Some(action) = instance_actions(&alarm).next()
+        && alarm.watched_instance().is_none()
+    {
+        return refuse(format!(
+            "Invalid use of EC2 action {action}: the alarm must watch metrics with one and the same InstanceId dimension"
+        ));
+    }
+    Ok(alarm)
+}
+
+fn instance_actions(alarm: &Alarm) -> impl Iterator<Item = &String> {
+    let all = alarm.ok_actions.iter().chain(&alarm.alarm_actions).chain(&alarm.insufficient_data_actions);
+    all.filter(|a| InstanceVerb::of_arn(a).is_some())
 }
 
 fn refuse_unsupported(input: &shapes::PutMetricAlarmInput) -> Result<(), ApiError> {
@@ -260,22 +278,28 @@ fn low_samples(input: &shapes::PutMetricAlarmInput) -> Result<bool, ApiError> {
     }
 }
 
-/// Scaling policies are what an alarm can set off here. Anything else would be a promise that nobody keeps.
-fn actions(parameter: &str, list: Option<Vec<String>>) -> Result<Vec<String>, ApiError> {
+/// What a metric alarm can set off here: scaling policies, and EC2's actions on the instance it watches. Anything else would be a
+/// promise that nobody keeps.
+fn metric_action(arn: &str) -> bool {
+    puffer_core::autoscaling::texts::is_policy_arn(arn) || InstanceVerb::of_arn(arn).is_some()
+}
+
+/// Checks a list of actions, each of which must be one that `is_known`.
+pub(super) fn actions(
+    parameter: &str,
+    list: Option<Vec<String>>,
+    is_known: fn(&str) -> bool,
+) -> Result<Vec<String>, ApiError> {
     let list = list.unwrap_or_default();
     if list.len() > ACTIONS_MAX {
         return refuse(format!("{parameter} must not have more than {ACTIONS_MAX} entries"));
     }
     for action in &list {
-        let parts: Vec<&str> = action.splitn(6, ':').collect();
-        match parts.as_slice() {
-            ["arn", _, "autoscaling", _, _, resource] if resource.starts_with("scalingPolicy:") => {}
-            ["arn", ..] => {
-                return refuse(format!(
-                    "The action {action} is not supported by Puffer: alarms can run Auto Scaling policies"
-                ));
-            }
-            _ => return refuse(format!("Invalid arn syntax: {action}")),
+        if !action.starts_with("arn:") || action.split(':').count() < 6 {
+            return refuse(format!("Invalid arn syntax: {action}"));
+        }
+        if !is_known(action) {
+            return refuse(format!("The action {action} is not supported by Puffer for this kind of alarm"));
         }
     }
     Ok(list)

@@ -1,13 +1,15 @@
-//! CloudWatch: metric data in and out, and metric alarms. Composite alarms, anomaly detection, dashboards and streams are not here and
-//! answer an error.
+//! CloudWatch: metric data in and out, metric alarms and composite alarms. Anomaly detection, dashboards and streams are not here
+//! and answer an error.
 
 mod alarm_history;
 mod alarm_settings;
 mod alarms;
+mod describe_alarms;
 mod get_metric_data;
 mod get_metric_statistics;
 mod labels;
 mod list_metrics;
+mod put_composite_alarm;
 mod put_metric_alarm;
 mod put_metric_data;
 mod queries;
@@ -30,8 +32,9 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.serve::<shapes::GetMetricStatistics, _>(get_metric_statistics::get);
     registry.serve::<shapes::ListMetrics, _>(list_metrics::list);
     registry.serve::<shapes::PutMetricAlarm, _>(put_metric_alarm::put);
-    registry.serve::<shapes::DescribeAlarms, _>(alarms::describe);
-    registry.serve::<shapes::DescribeAlarmsForMetric, _>(alarms::describe_for_metric);
+    registry.serve::<shapes::PutCompositeAlarm, _>(put_composite_alarm::put);
+    registry.serve::<shapes::DescribeAlarms, _>(describe_alarms::describe);
+    registry.serve::<shapes::DescribeAlarmsForMetric, _>(describe_alarms::describe_for_metric);
     registry.serve::<shapes::DescribeAlarmHistory, _>(alarm_history::describe);
     registry.serve::<shapes::DeleteAlarms, _>(alarms::delete);
     registry.serve::<shapes::SetAlarmState, _>(alarms::set_state);

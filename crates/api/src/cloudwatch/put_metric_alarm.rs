@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::alarm::Alarm;
+use puffer_core::alarm::{Alarm, CompositeAlarm};
 use puffer_inventory::alarms;
 use puffer_shapes::cloudwatch::{self as shapes, errors};
 
@@ -19,6 +19,9 @@ pub(super) async fn put(cx: Arc<Ctx>, input: shapes::PutMetricAlarmInput) -> Res
     cx.store
         .transact(|tx| {
             let name = input.alarm_name.clone().unwrap_or_default();
+            if tx.get::<CompositeAlarm>(&name).is_some() {
+                return Err(ApiError::validation(format!("{name} is the name of a composite alarm")));
+            }
             let before = tx.get::<Alarm>(&name);
             // An alarm that exists keeps its tags: there are operations of their own for those.
             let tags = before.as_ref().map_or(given, |b| b.tags.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use puffer_core::Tags;
-use puffer_core::alarm::Alarm;
+use puffer_core::alarm::{Alarm, CompositeAlarm};
 use puffer_shapes::cloudwatch::{self as shapes, errors};
 use puffer_store::Transaction;
 
@@ -52,9 +52,12 @@ pub(super) async fn list(
     input: shapes::ListTagsForResourceInput,
 ) -> Result<shapes::ListTagsForResourceOutput, ApiError> {
     let arn = input.resource_arn.unwrap_or_default();
-    let alarm = cx.store.get::<Alarm>(name(&cx, &arn)?).ok_or_else(|| unknown(&arn))?;
+    let name = name(&cx, &arn)?;
+    let of_metric = cx.store.get::<Alarm>(name).map(|a| a.tags.clone());
+    let tags = of_metric.or_else(|| cx.store.get::<CompositeAlarm>(name).map(|a| a.tags.clone()));
+    let tags = tags.ok_or_else(|| unknown(&arn))?;
     let tag = |(k, v): (&String, &String)| shapes::Tag { key: Some(k.clone()), value: Some(v.clone()) };
-    Ok(shapes::ListTagsForResourceOutput { tags: Some(alarm.tags.iter().map(tag).collect()) })
+    Ok(shapes::ListTagsForResourceOutput { tags: Some(tags.iter().map(tag).collect()) })
 }
 
 pub(super) async fn tag(
@@ -81,10 +84,17 @@ async fn change(cx: &Ctx, arn: &str, change: impl FnOnce(&mut Tags)) -> Result<(
     let name = name(cx, arn)?;
     cx.store
         .transact(|tx: &mut Transaction<'_>| {
-            let mut tags = tx.get::<Alarm>(name).ok_or_else(|| unknown(arn))?.tags.clone();
+            if let Some(alarm) = tx.get::<Alarm>(name) {
+                let mut tags = alarm.tags.clone();
+                change(&mut tags);
+                check_count(&tags)?;
+                tx.update::<Alarm>(name, |alarm| alarm.tags = tags);
+                return Ok(());
+            }
+            let mut tags = tx.get::<CompositeAlarm>(name).ok_or_else(|| unknown(arn))?.tags.clone();
             change(&mut tags);
             check_count(&tags)?;
-            tx.update::<Alarm>(name, |alarm| alarm.tags = tags);
+            tx.update::<CompositeAlarm>(name, |alarm| alarm.tags = tags);
             Ok(())
         })
         .await

@@ -5,11 +5,12 @@
 //! alarm's state changes, and actions run after that is durable.
 //!
 //! Scaling actions are repeated while the state lasts (once a minute, each evaluation for periods below a minute): so a lost
-//! action costs at most a minute, and no trace of which action has run needs to be kept on disk.
+//! action costs at most a minute, and no trace of which of them has run needs to be kept on disk. All other actions run once
+//! for a transition; the alarm records that they have, so they survive a restart and are not repeated after it.
 
 mod queue;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watched;
 
 use std::future::{Future, poll_fn};
@@ -17,17 +18,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use puffer_core::alarm::{Alarm, Evaluation, HistoryKind, reason};
+use puffer_core::alarm::{Alarm, Evaluation, reason};
 use puffer_core::{Clock, Timestamp};
-use puffer_inventory::alarms::{self, StateChange};
+use puffer_inventory::alarms::{self, StateChange, Subject};
 use puffer_metrics::Metrics;
 use puffer_store::{Dirty, Store, StoreError, Subscription, Transaction};
-use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::alarm_action::{ActionOutcome, AlarmAction, FiredAlarm};
+use crate::alarm_action::{ActionOutcome, AlarmAction, run_all};
 use crate::{Reconciler, tick};
 use queue::Queue;
+use watched::Fired;
 
 /// After the whole second: the datapoints of the period that just ended are in by then.
 const OFFSET_MS: i64 = 300;
@@ -35,8 +36,6 @@ const OFFSET_MS: i64 = 300;
 const YIELD_AFTER: usize = 500;
 /// Changes of state in one transaction, so that others get their turn at the writer's lock.
 const TRANSITIONS_MAX: usize = 500;
-/// Longest that one round of actions may take.
-const ACTION_LIMIT: Duration = Duration::from_secs(30);
 /// Seconds between two looks at the history's age and size.
 const PRUNE_PERIOD_S: i64 = 60;
 /// Seconds between two runs of the same action while the state lasts.
@@ -142,53 +141,31 @@ impl AlarmEvaluate {
     }
 
     /// Runs what fired, each action's share at once, and puts the outcomes in the history.
-    async fn run(&self, fired: Vec<(FiredAlarm, bool)>) -> usize {
-        let mut n_actions = 0;
-        let mut told: Vec<(String, Timestamp, bool, ActionOutcome, String)> = Vec::new();
-        for action in &self.actions {
-            let share: Vec<&(FiredAlarm, bool)> =
-                fired.iter().filter(|(f, _)| action.takes(&f.action)).collect();
-            if share.is_empty() {
-                continue;
-            }
-            n_actions += share.len();
-            let run = action.run(share.iter().map(|(f, _)| f.clone()).collect());
-            let outcomes = match tokio::time::timeout(ACTION_LIMIT, run).await {
-                Ok(outcomes) => outcomes,
-                Err(_) => {
-                    tracing::error!(
-                        n = share.len(),
-                        "alarm actions took too long; they are repeated in a minute"
-                    );
-                    continue;
-                }
-            };
-            for ((f, is_transition), outcome) in share.into_iter().zip(outcomes) {
-                told.push((f.alarm.clone(), f.at, *is_transition, outcome, f.action.clone()));
-            }
-        }
-        // Repetitions that succeed are no news.
-        told.retain(|(_, _, is_transition, outcome, _)| *is_transition || !outcome.succeeded);
-        if !told.is_empty() {
-            let result = self
-                .store
-                .transact::<_, StoreError>(|tx| {
-                    for (alarm, at, _, outcome, action) in &told {
-                        let result = if outcome.succeeded { "Succeeded" } else { "Failed" };
-                        let data = json!({ "actionState": result, "notificationResource": action,
-                            "publishedMessage": null, "error": (!outcome.succeeded).then_some(&outcome.summary) });
-                        let summary = if outcome.succeeded {
-                            format!("Successfully executed action {action}")
-                        } else {
-                            format!("Failed to execute action {action}. {}", outcome.summary)
-                        };
-                        alarms::record(tx, alarm, *at, HistoryKind::Action, summary, data.to_string());
+    async fn run(&self, fired: Vec<Fired>) -> usize {
+        let n_actions = fired.len();
+        let outcomes = run_all(&self.actions, fired.iter().map(|f| f.alarm.clone()).collect()).await;
+        // What took too long is run again; repetitions that succeed are no news.
+        let news: Vec<(&Fired, ActionOutcome)> = fired
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(f, outcome)| outcome.map(|o| (f, o)))
+            .filter(|(f, outcome)| f.is_first || !outcome.succeeded)
+            .collect();
+        for chunk in news.chunks(TRANSITIONS_MAX) {
+            let result = self.store.transact::<_, StoreError>(|tx| {
+                for (f, outcome) in chunk {
+                    let (name, failure) = (&f.alarm.alarm, (!outcome.succeeded).then_some(&*outcome.summary));
+                    alarms::record_action(tx, Subject::metric(name), f.alarm.at, &f.alarm.action, failure);
+                    if f.runs_once
+                        && tx.get::<Alarm>(name).is_some_and(|a| a.actions_done_for != Some(f.transition))
+                    {
+                        tx.update::<Alarm>(name, |a| a.actions_done_for = Some(f.transition));
                     }
-                    Ok(())
-                })
-                .await;
-            if let Err(error) = result {
-                tracing::warn!(%error, "the history of alarm actions could not be stored");
+                }
+                Ok(())
+            });
+            if let Err(error) = result.await {
+                tracing::warn!(%error, "what became of alarm actions could not be stored");
             }
         }
         n_actions
@@ -246,7 +223,7 @@ impl Reconciler for AlarmEvaluate {
         for name in queue.take_set_by_hand() {
             if let Some(watched) = queue.get_mut(&name) {
                 let evaluation = watched.evaluate(now);
-                watched.fire(&evaluation, now, &mut fired);
+                watched.fire(&evaluation, now, &self.actions, &mut fired);
             }
         }
 
@@ -282,7 +259,7 @@ impl Reconciler for AlarmEvaluate {
 
         for (name, evaluation) in results {
             if let Some(watched) = queue.get_mut(&name) {
-                watched.fire(&evaluation, now, &mut fired);
+                watched.fire(&evaluation, now, &self.actions, &mut fired);
             }
         }
         self.prune(&mut queue, now).await;

@@ -12,6 +12,7 @@ use puffer_metrics::{Metrics, Options, Sample};
 use puffer_store::{Store, StoreError};
 
 use super::*;
+use crate::FiredAlarm;
 
 const START: Timestamp = Timestamp::from_secs(1_795_219_200);
 const POLICY: &str =
@@ -19,13 +20,18 @@ const POLICY: &str =
 
 #[derive(Default)]
 struct Recorder {
+    repeats: bool,
     fired: Mutex<Vec<FiredAlarm>>,
 }
 
 #[async_trait]
 impl AlarmAction for Recorder {
     fn takes(&self, action: &str) -> bool {
-        action.contains(":scalingPolicy:")
+        action.contains(":scalingPolicy:") || action.contains(":sns:")
+    }
+
+    fn repeats(&self) -> bool {
+        self.repeats
     }
 
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
@@ -46,12 +52,17 @@ struct World {
 }
 
 fn world() -> World {
+    world_of(true)
+}
+
+/// A world whose actions are repeated, or not.
+fn world_of(repeats: bool) -> World {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START));
     let store = Store::open(&dir.path().join("store.redb"), &puffer_inventory::schema()).unwrap();
     let metrics =
         Metrics::open(&dir.path().join("metrics.redb"), Arc::clone(&clock) as _, Options::default()).unwrap();
-    let actions = Arc::new(Recorder::default());
+    let actions = Arc::new(Recorder { repeats, ..Recorder::default() });
     let evaluate = AlarmEvaluate::new(
         store.clone(),
         metrics.clone(),
@@ -79,7 +90,7 @@ fn stat(id: &str, name: &str, period_s: u32, return_data: bool) -> MetricQuery {
     }
 }
 
-fn alarm(name: &str, period_s: u32, n: u32) -> Alarm {
+pub(crate) fn alarm(name: &str, period_s: u32, n: u32) -> Alarm {
     Alarm {
         name: name.into(),
         arn: format!("arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}"),
@@ -104,6 +115,7 @@ fn alarm(name: &str, period_s: u32, n: u32) -> Alarm {
         state_transitioned_at: START,
         has_transitioned: false,
         configured_at: START,
+        actions_done_for: Some(START),
         owner: None,
         tags: Default::default(),
     }
@@ -327,6 +339,41 @@ async fn expressions_are_watched_too_and_disabled_actions_stay_quiet() {
     w.pass(30).await;
     assert_eq!(w.state("maths"), AlarmState::Alarm);
     assert_eq!(w.actions.fired.lock().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn actions_that_are_not_repeated_run_once_for_a_transition_even_after_a_restart() {
+    const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:t";
+    let mut w = world_of(false);
+    let mut once = alarm("once", 60, 1);
+    once.alarm_actions = vec![TOPIC.into()];
+    once.insufficient_data_actions = vec![TOPIC.into()];
+    w.put(once.clone()).await;
+    w.pass(59).await;
+    assert_eq!(w.actions.fired.lock().len(), 0, "the state of its creation is no transition");
+    for minute in 1..4 {
+        w.clock.set(START + Duration::from_secs(60 * minute));
+        w.load(80.0, 60);
+        w.pass(59).await;
+    }
+    assert_eq!(w.state("once"), AlarmState::Alarm);
+    assert_eq!(w.actions.fired.lock().len(), 1);
+    // As after a restart: nothing is known but what is recorded.
+    w.evaluate = AlarmEvaluate::new(
+        w.store.clone(),
+        w.metrics.clone(),
+        Arc::clone(&w.clock) as _,
+        vec![Arc::clone(&w.actions) as _],
+    );
+    w.clock.set(w.clock.now().floor_to(60) + Duration::from_secs(60));
+    w.load(80.0, 60);
+    w.pass(59).await;
+    assert_eq!(w.actions.fired.lock().len(), 1);
+    // Another setting of an alarm that is in ALARM already sets nothing off.
+    once.configured_at = w.clock.now();
+    w.put(once).await;
+    w.pass(1).await;
+    assert_eq!(w.actions.fired.lock().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

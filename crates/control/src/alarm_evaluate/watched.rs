@@ -9,7 +9,18 @@ use puffer_core::alarm::{Alarm, Datapoint, Evaluation, MetricSource, Statistic, 
 use puffer_metrics::{MetricReader, Metrics, Point};
 
 use super::REPEAT_S;
-use crate::alarm_action::FiredAlarm;
+use crate::alarm_action::{AlarmAction, FiredAlarm};
+
+/// An action that is to run.
+pub(super) struct Fired {
+    pub(super) alarm: FiredAlarm,
+    /// For the first time in this state.
+    pub(super) is_first: bool,
+    /// Once for a transition, rather than while the state lasts.
+    pub(super) runs_once: bool,
+    /// The transition (its time).
+    pub(super) transition: Timestamp,
+}
 
 pub(super) struct Watched {
     pub(super) alarm: Arc<Alarm>,
@@ -114,12 +125,13 @@ impl Watched {
         self.fired_at.is_none_or(|(transition, _)| transition != self.alarm.state_transitioned_at)
     }
 
-    /// Adds what is to be run now, with whether it is for the first time in this state.
+    /// Adds what is to be run now.
     pub(super) fn fire(
         &mut self,
         evaluation: &Evaluation,
         now: Timestamp,
-        fired: &mut Vec<(FiredAlarm, bool)>,
+        actions: &[Arc<dyn AlarmAction>],
+        fired: &mut Vec<Fired>,
     ) {
         if !self.wants_result() {
             return;
@@ -129,13 +141,19 @@ impl Watched {
         // A little early counts: turns are a whole minute apart, give or take a scheduling delay.
         let is_time = |last: Timestamp| now.as_millis() - last.as_millis() >= repeat_s * 1000 - 1500;
         // Set by hand and due at once: it has acted just now.
-        let has_acted = |last: Timestamp| last == now || !is_time(last);
-        if !is_new && self.fired_at.is_some_and(|(_, last)| has_acted(last)) {
-            return;
+        let transition = self.alarm.state_transitioned_at;
+        let has_just_acted = self.fired_at == Some((transition, now));
+        let repeats_now = is_new || self.fired_at.is_none_or(|(_, last)| last != now && is_time(last));
+        if repeats_now {
+            self.fired_at = Some((transition, now));
         }
-        self.fired_at = Some((self.alarm.state_transitioned_at, now));
         let alarm = &self.alarm;
+        let once_done = has_just_acted || alarm.actions_done_for == Some(transition);
         for action in alarm.actions() {
+            let runs_once = !actions.iter().any(|a| a.takes(action) && a.repeats());
+            if if runs_once { once_done } else { !repeats_now } {
+                continue;
+            }
             let fired_alarm = FiredAlarm {
                 action: action.clone(),
                 alarm: alarm.name.clone(),
@@ -145,7 +163,8 @@ impl Watched {
                 datapoints: evaluation.datapoints.iter().map(|p| p.value).collect(),
                 at: now,
             };
-            fired.push((fired_alarm, is_new));
+            let is_first = runs_once || is_new;
+            fired.push(Fired { alarm: fired_alarm, is_first, runs_once, transition });
         }
     }
 }

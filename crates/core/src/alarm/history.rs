@@ -47,6 +47,9 @@ pub struct HistoryItem {
     pub summary: String,
     /// JSON.
     pub data: String,
+    /// Of a composite alarm.
+    #[serde(default)]
+    pub composite: bool,
 }
 
 impl HistoryItem {

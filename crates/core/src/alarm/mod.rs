@@ -1,7 +1,9 @@
 //! CloudWatch alarms: what is watched and what it says.
 
+mod composite;
 mod evaluate;
 mod history;
+mod instance_verb;
 pub mod math;
 mod reason;
 mod statistic;
@@ -11,9 +13,14 @@ mod unit;
 
 use serde::{Deserialize, Serialize};
 
+pub use composite::{
+    CHILDREN_MAX, CompositeAlarm, ELEMENTS_MAX, Rule, RuleError, SuppressedBy, Suppression, Suppressor,
+    SuppressorSettings, suppression,
+};
 pub use evaluate::{Datapoint, EXTRA_PERIODS, Evaluation, evaluate};
 pub use history::{HISTORY_S, HistoryItem, HistoryKind};
-pub use reason::{double, json_time, reason};
+pub use instance_verb::InstanceVerb;
+pub use reason::{composite_reason, double, json_time, reason};
 pub use statistic::{Range, Statistic};
 pub use unit::Unit;
 
@@ -168,6 +175,9 @@ pub struct Alarm {
     pub has_transitioned: bool,
     /// When the settings last changed.
     pub configured_at: Timestamp,
+    /// The transition (its time) for which its actions have run, or were not to run: what runs once does not run again for it.
+    #[serde(default)]
+    pub actions_done_for: Option<Timestamp>,
     /// The policy that made it (its ARN): goes with the policy.
     pub owner: Option<String>,
     /// Tags.

@@ -31,6 +31,52 @@ fn day_and_time(at: Timestamp) -> String {
     }
 }
 
+/// `Saturday 21 November, 2026 03:28:00 UTC`.
+fn long_time(at: Timestamp) -> String {
+    const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let iso = at.to_rfc3339_secs();
+    // The epoch was a Thursday.
+    let day = usize::try_from(at.as_secs().div_euclid(86_400).rem_euclid(7)).unwrap_or(0);
+    let month = iso.get(5..7).and_then(|m| m.parse::<usize>().ok()).unwrap_or(1);
+    match (DAYS.get(day), MONTHS.get(month.saturating_sub(1)), iso.get(..4), iso.get(8..10), iso.get(11..19))
+    {
+        (Some(day), Some(month), Some(year), Some(date), Some(time)) => {
+            format!("{day} {date} {month}, {year} {time} UTC")
+        }
+        _ => iso,
+    }
+}
+
+/// The text and the JSON for a move of the composite alarm `arn` to `state`: because of `child` (its ARN, state and when it moved), or
+/// because it is new or changed.
+pub fn composite_reason(
+    arn: &str,
+    state: AlarmState,
+    child: Option<&(String, AlarmState, Timestamp)>,
+) -> (String, String) {
+    let Some((child, moved_to, at)) = child else {
+        let text = format!("{arn} was created and its alarm rule evaluates to {}", state.name());
+        return (text, json!({ "triggeringAlarms": [] }).to_string());
+    };
+    let text = format!("{child} transitioned to {} at {}", moved_to.name(), long_time(*at));
+    let trigger = json!({ "arn": child, "state": { "value": moved_to.name(), "timestamp": json_time(*at) } });
+    (text, json!({ "triggeringAlarms": [trigger] }).to_string())
+}
+
 /// `2026-11-21T03:28:00.123+0000`.
 pub fn json_time(at: Timestamp) -> String {
     at.to_rfc3339_millis().replace('Z', "+0000")

@@ -38,6 +38,7 @@ pub(super) fn alarm(m: u32, n: u32, treat: TreatMissingData) -> Alarm {
         state_transitioned_at: START,
         has_transitioned: false,
         configured_at: START,
+        actions_done_for: Some(START),
         owner: None,
         tags: Default::default(),
     }

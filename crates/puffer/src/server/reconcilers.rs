@@ -9,8 +9,8 @@ use puffer_control::group_converge::GroupConverge;
 use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
-    ActivityPrune, AlarmEvaluate, ImageSource, MetricCollect, MetricFlush, NoFiles, PolicyExecute,
-    RunningReconciler, ScheduleRun, spawn,
+    ActivityPrune, AlarmAction, AlarmEvaluate, CompositeEvaluate, ImageSource, InstanceAction, MetricCollect,
+    MetricFlush, NoFiles, PolicyExecute, RunningReconciler, ScheduleRun, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -84,7 +84,10 @@ pub(super) async fn start(
     let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
     let schedules = ScheduleRun::new(store.clone(), Arc::clone(clock), rng);
     let policies = Arc::new(PolicyExecute::new(store.clone(), metrics.clone(), Arc::clone(clock)));
-    let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), vec![policies]);
+    let on_instances = Arc::new(InstanceAction::new(store.clone(), Arc::clone(clock)));
+    let actions: Vec<Arc<dyn AlarmAction>> = vec![policies, on_instances];
+    let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), actions.clone());
+    let composites = CompositeEvaluate::new(store.clone(), Arc::clone(clock), actions);
     let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), Arc::clone(&driver));
     let mut running = vec![
         spawn(instances, stopped.clone()),
@@ -92,6 +95,7 @@ pub(super) async fn start(
         spawn(groups, stopped.clone()),
         spawn(schedules, stopped.clone()),
         spawn(alarms, stopped.clone()),
+        spawn(composites, stopped.clone()),
         spawn(usage, stopped.clone()),
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
         spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),

@@ -181,6 +181,7 @@ fn bare_alarm(name: String, policy: &ScalingPolicy, names: &AlarmNames, now: Tim
         state_transitioned_at: now,
         has_transitioned: false,
         configured_at: now,
+        actions_done_for: Some(now),
         owner: Some(policy.arn.clone()),
         tags: crate::Tags::new(),
     }
