@@ -231,7 +231,7 @@ async fn lists_in_pages_of_500() {
     let second = list_metrics::list(w.cx(), input).await.unwrap();
     assert_eq!((second.metrics.unwrap().len(), second.next_token), (400, None));
     let bad = shapes::ListMetricsInput { next_token: Some("?".into()), ..Default::default() };
-    assert_eq!(code(list_metrics::list(w.cx(), bad).await), "InvalidNextToken");
+    assert_eq!(code(list_metrics::list(w.cx(), bad).await), "InvalidParameterValue");
 }
 
 #[tokio::test]
