@@ -63,6 +63,8 @@ impl From<ApiError> for Fault {
 impl From<StoreError> for ApiError {
     /// The request was not made durable, so it did not happen; the client may repeat it.
     fn from(e: StoreError) -> Self {
-        ApiError::internal(&e)
+        tracing::error!(cause = %e, "a request could not be made durable");
+        // Whoever runs the server can free some disk, so the client is told.
+        ApiError::receiver("InternalFailure", format!("Nothing was changed: {e}."))
     }
 }

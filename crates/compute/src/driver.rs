@@ -94,6 +94,9 @@ pub struct DriverInstance {
     pub instance_id: String,
     /// What it does now.
     pub state: DriverState,
+    /// What is wrong with it. Of a stopped one: how it died, if neither its guest powered it off nor anybody asked. Of a running one: why
+    /// its guest cannot be reached. Drivers that cannot tell say nothing.
+    pub trouble: Option<String>,
 }
 
 /// Cumulative counters of an instance since its last start; readers take differences.

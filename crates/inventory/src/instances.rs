@@ -222,8 +222,9 @@ pub fn mark_stopped(
         i.intent = InstanceIntent::Stop;
         i.running_at = None;
         not_checked(i);
-        if reason.is_some() {
-            i.state_reason = reason;
+        if let Some(reason) = reason {
+            i.transition_reason = Some(reason.message.clone());
+            i.state_reason = Some(reason);
         }
     })
 }

@@ -10,7 +10,8 @@ use super::cgroup::Cgroups;
 use super::cgroup_layout::Layout;
 use super::fleet::{Fleet, blocking, to_the_end};
 use super::lifecycle::Lifecycle;
-use super::{HELPER_WORD, console};
+use super::state::InstanceDir;
+use super::{HELPER_WORD, console, sys};
 use crate::{Driver, DriverError, DriverInstance, DriverState, LaunchSpec, Usage};
 
 /// What a container driver needs.
@@ -71,6 +72,17 @@ impl ContainerDriver {
     }
 }
 
+/// Why nothing can reach a running guest: it has no interface, or has it down, so that the host's end has no carrier.
+fn unreachable(dir: &InstanceDir) -> Option<String> {
+    let interface = dir.spec()?.network?.host_interface;
+    match sys::link_has_carrier(&interface) {
+        Ok(true) => None,
+        Ok(false) => Some("its network interface is down".to_owned()),
+        Err(nix::errno::Errno::ENODEV) => Some("its network interface is gone".to_owned()),
+        Err(_) => None,
+    }
+}
+
 /// A short stable name for a path (Fowler–Noll–Vo, 32 bits): several servers share the machine's cgroup root.
 fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
@@ -122,7 +134,12 @@ impl Driver for ContainerDriver {
                     (None, Some(_)) => DriverState::Stopped,
                     (None, None) => DriverState::Starting,
                 };
-                (DriverInstance { instance_id: id, state }, running)
+                let trouble = match state {
+                    DriverState::Stopped => dir.crash(),
+                    DriverState::Running => unreachable(&dir),
+                    DriverState::Starting => None,
+                };
+                (DriverInstance { instance_id: id, state, trouble }, running)
             };
             Ok(fleet.lifecycle.ids().into_iter().map(look).collect::<Vec<_>>())
         })

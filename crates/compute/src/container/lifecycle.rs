@@ -125,6 +125,7 @@ impl Lifecycle {
         self.cgroups.create(id, limits, meta.base_uid).map_err(transient("make cgroups"))?;
         dir.write("spec.json", spec).map_err(transient("write spec.json"))?;
         let start = dir.next_start().map_err(transient("number the start"))?;
+        dir.remove_file("end.json").map_err(transient("forget the last end"))?;
         dir.remove_file("stopping").map_err(transient("clear the stop mark"))?;
         let plan = Plan {
             spec: spec.clone(),

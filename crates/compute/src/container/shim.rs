@@ -25,7 +25,7 @@ use super::console::ConsoleLog;
 use super::link::{Link, Word};
 use super::netlink::{Netlink, parse_mac};
 use super::plan::{Answer, Failure, Plan, Step};
-use super::state::{InitKind, InstanceDir, ProcessId, Run, lock_for_life};
+use super::state::{GuestEnd, InitKind, InstanceDir, ProcessId, Run, lock_for_life};
 use super::sys::{self, Cloned};
 use super::uid_range::UIDS_PER_INSTANCE;
 use super::{guest, seccomp};
@@ -43,8 +43,22 @@ const CONSOLE_WINDOW_MS: u64 = 100;
 enum End {
     /// It called `reboot(RB_AUTOBOOT)`, which the kernel turns into SIGHUP for a namespace's init.
     Reboot,
-    /// Power-off, exit or death.
+    /// Power-off, which the kernel turns into SIGINT, or an exit with status 0 as of inits that know no power-off.
     Off,
+    /// Its init failed or was killed; how.
+    Crash(String),
+}
+
+impl End {
+    fn of(status: nix::Result<WaitStatus>) -> End {
+        match status {
+            Ok(WaitStatus::Signaled(_, Signal::SIGHUP, _)) => End::Reboot,
+            Ok(WaitStatus::Signaled(_, Signal::SIGINT, _) | WaitStatus::Exited(_, 0)) => End::Off,
+            Ok(WaitStatus::Exited(_, code)) => End::Crash(format!("init ended with exit status {code}")),
+            Ok(WaitStatus::Signaled(_, signal, _)) => End::Crash(format!("init was killed by {signal}")),
+            Ok(_) | Err(_) => End::Crash("init ended, and nobody knows how".to_owned()),
+        }
+    }
 }
 
 /// Entry: reads the plan, runs the guest until its end.
@@ -129,7 +143,11 @@ impl Shim {
         loop {
             let end = self.attend(&guest);
             self.unplug();
-            if end == End::Off || self.dir.file("stopping").exists() {
+            if end != End::Reboot || self.dir.file("stopping").exists() {
+                self.note(match end {
+                    End::Crash(how) => GuestEnd::Crash(how),
+                    End::Off | End::Reboot => GuestEnd::PowerOff,
+                });
                 return Ok(());
             }
             let since = sys::monotonic_ms().saturating_sub(started_ms);
@@ -148,10 +166,16 @@ impl Shim {
                         .console
                         .append(format!("\r\npuffer: restart failed: {}\r\n", failure.message).as_bytes());
                     self.unplug();
+                    self.note(GuestEnd::Crash(format!("it could not be restarted: {}", failure.message)));
                     return Ok(());
                 }
             };
         }
+    }
+
+    /// Leaves word of the guest's end. If that fails (a full disk), the end counts as unseen.
+    fn note(&self, end: GuestEnd) {
+        let _ = self.dir.write("end.json", &end);
     }
 
     /// Clones the guest's first process, builds its surroundings, and lets it become init.
@@ -248,7 +272,7 @@ impl Shim {
             let watched = if open { &mut fds[..] } else { &mut fds[..1] };
             match poll(watched, PollTimeout::NONE) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(_) => return End::Off,
+                Err(error) => return End::Crash(format!("the shim lost sight of it: {}", error.desc())),
             }
             let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
             let ended = fds.first().is_some_and(ready);
@@ -271,10 +295,7 @@ impl Shim {
                 }
             }
             if ended {
-                return match waitpid(guest.pid, None) {
-                    Ok(WaitStatus::Signaled(_, Signal::SIGHUP, _)) => End::Reboot,
-                    _ => End::Off,
-                };
+                return End::of(waitpid(guest.pid, None));
             }
         }
     }

@@ -7,6 +7,7 @@
 //!   spec.json     the spec of the latest launch or start
 //!   start.json    number of the latest start or end, which overtakes shims of earlier ones
 //!   run.json      init's pid and start time, written before init is let go; its presence means "was launched"
+//!   end.json      how the latest guest ended, if a shim saw it
 //!   stopping      present while a stop is wanted, so that the shim takes no reboot request for a restart
 //!   disk/         upper and work directories of the overlay
 //!   mnt/          where the shim's private mount namespace puts its mounts; empty seen from the host
@@ -97,6 +98,15 @@ pub(super) struct Run {
     pub(super) kind: InitKind,
 }
 
+/// `end.json`: how a guest ended that was not restarted.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum GuestEnd {
+    /// It powered itself off, or its init came to its end in order.
+    PowerOff,
+    /// Its init died; how.
+    Crash(String),
+}
+
 /// The version this code writes and reads.
 pub(super) const META_VERSION: u32 = 1;
 
@@ -172,6 +182,18 @@ impl InstanceDir {
             Ok(lock) => Ok(Some(lock)),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno.into()),
+        }
+    }
+
+    /// How a guest that is off died, if it neither powered off nor was stopped.
+    pub(super) fn crash(&self) -> Option<String> {
+        if self.file("stopping").exists() {
+            return None;
+        }
+        match self.read("end.json") {
+            Some(GuestEnd::PowerOff) => None,
+            Some(GuestEnd::Crash(how)) => Some(how),
+            None => Some("it ended together with its shim or with the machine".to_owned()),
         }
     }
 

@@ -300,3 +300,21 @@ pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` never returns and touches no memory of ours.
     unsafe { libc::_exit(code) }
 }
+
+/// Whether the interface of this name in the caller's network namespace is up and its other end too.
+pub(super) fn link_has_carrier(name: &str) -> nix::Result<bool> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: an ifreq of zeros is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays zero: the name's end.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the kernel reads and writes `request`, which lives through the call.
+    nix::errno::Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) })?;
+    // SAFETY: SIOCGIFFLAGS succeeded, so the union holds the flags.
+    let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+    Ok(flags & libc::IFF_UP != 0 && flags & libc::IFF_RUNNING != 0)
+}

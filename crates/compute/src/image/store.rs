@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::staging::{MAKING, MANIFEST, ROOT, Staged, lock};
+use super::staging::{MAKING, MANIFEST, Staged, lock};
 use super::{DebianBuild, ImageError, ImageSource, MANIFEST_VERSION, Manifest, NewImage, OnProgress, Trying};
 use super::{archive, debian, files, oci};
 use crate::ImageRef;
@@ -77,13 +77,23 @@ impl ImageStore {
         Ok(ImageRef { image_id: manifest.id, layers })
     }
 
-    /// Compares the image's own layer with the listing of the time it was made.
+    /// Compares the image's layers with the listings of the times they were made. Layers of images that were removed have none any more.
     pub fn verify(&self, id: &str) -> Result<Manifest, ImageError> {
         let manifest = self.get(id)?;
-        let own = self.dir.join(id).join(ROOT);
-        if files::listing(&own)?.sha256 != manifest.listing_sha256 {
-            let reason = "files were added, removed or changed since it was made".to_owned();
-            return Err(ImageError::Damaged { id: id.to_owned(), reason });
+        for layer in &manifest.layers {
+            let owner = layer.parent().and_then(Path::to_str).unwrap_or_default();
+            let wanted = match owner == id {
+                true => manifest.listing_sha256.clone(),
+                false => match self.get(owner) {
+                    Ok(below) => below.listing_sha256,
+                    Err(_) => continue,
+                },
+            };
+            if files::listing(&self.dir.join(layer))?.sha256 != wanted {
+                let reason =
+                    format!("files of {} were added, removed or changed since it was made", layer.display());
+                return Err(ImageError::Damaged { id: id.to_owned(), reason });
+            }
         }
         Ok(manifest)
     }

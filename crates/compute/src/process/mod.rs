@@ -309,7 +309,9 @@ impl Driver for ProcessDriver {
                     _ => DriverState::Stopped,
                 }
             };
-            Ok(ids.into_iter().map(|id| DriverInstance { state: state(&id), instance_id: id }).collect())
+            // Who started the processes may be gone, so nobody has seen how they ended.
+            let instance = |id: String| DriverInstance { state: state(&id), instance_id: id, trouble: None };
+            Ok(ids.into_iter().map(instance).collect())
         })
         .await
     }

@@ -73,11 +73,28 @@ impl SimulatedDriver {
         change(&mut self.settings.lock());
     }
 
-    /// The guest powers off by itself, or dies: it is stopped and nobody asked. Says whether it ran.
+    /// The guest powers off by itself: it is stopped and nobody asked. Says whether it ran.
     pub fn power_off(&self, instance_id: &str) -> bool {
+        self.befall(instance_id, |machine| machine.state = DriverState::Stopped)
+    }
+
+    /// The guest dies. Says whether it ran.
+    pub fn crash(&self, instance_id: &str, how: &str) -> bool {
+        self.befall(instance_id, |machine| {
+            machine.state = DriverState::Stopped;
+            machine.trouble = Some(how.to_owned());
+        })
+    }
+
+    /// The guest runs on and cannot be reached (why), or can again (`None`). Says whether it ran.
+    pub fn impair(&self, instance_id: &str, why: Option<&str>) -> bool {
+        self.befall(instance_id, |machine| machine.trouble = why.map(str::to_owned))
+    }
+
+    fn befall(&self, instance_id: &str, what: impl FnOnce(&mut Machine)) -> bool {
         let ran = match self.machines.lock().get_mut(instance_id) {
             Some(machine) if machine.state == DriverState::Running => {
-                machine.state = DriverState::Stopped;
+                what(machine);
                 true
             }
             _ => false,
@@ -214,6 +231,7 @@ impl Driver for SimulatedDriver {
         self.shut_down().await;
         if let Some(machine) = self.machines.lock().get_mut(instance_id) {
             machine.state = DriverState::Stopped;
+            machine.trouble = None;
         }
         Ok(())
     }
@@ -249,7 +267,11 @@ impl Driver for SimulatedDriver {
         let machines = self.machines.lock();
         Ok(machines
             .iter()
-            .map(|(id, m)| DriverInstance { instance_id: id.clone(), state: m.state })
+            .map(|(id, m)| DriverInstance {
+                instance_id: id.clone(),
+                state: m.state,
+                trouble: m.trouble.clone(),
+            })
             .collect())
     }
 

@@ -13,6 +13,8 @@ pub(super) struct Machine {
     pub(super) boot: u64,
     pub(super) n_boots: u32,
     pub(super) booted_at: Option<Timestamp>,
+    /// As [`crate::DriverInstance::trouble`].
+    pub(super) trouble: Option<String>,
     cpu_millis: u32,
     memory_bytes: u64,
     cpu_ns: f64,
@@ -27,6 +29,7 @@ impl Machine {
             boot: 0,
             n_boots: 0,
             booted_at: None,
+            trouble: None,
             cpu_millis,
             memory_bytes,
             cpu_ns: 0.0,
@@ -41,6 +44,7 @@ impl Machine {
     /// Starts to boot.
     pub(super) fn start(&mut self, ready_at: Instant) -> u64 {
         self.state = DriverState::Starting;
+        self.trouble = None;
         self.ready_at = ready_at;
         self.boot += 1;
         self.boot

@@ -20,6 +20,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct ConvergeLimits {
     pub stop_grace_s: u32,
     /// From running to passed status checks.
     pub status_after: Duration,
+    /// How long a running instance may be out of reach before its status check is impaired.
+    pub impaired_after: Duration,
     /// How long terminated records stay; about an hour on AWS.
     pub keep_terminated: Duration,
 }
@@ -71,6 +74,8 @@ impl Default for ConvergeLimits {
             list: Duration::from_secs(30),
             stop_grace_s: 20,
             status_after: Duration::from_secs(2),
+            // AWS checks each minute and wants to see it fail more than once.
+            impaired_after: Duration::from_secs(20),
             keep_terminated: Duration::from_secs(3600),
         }
     }
@@ -102,6 +107,8 @@ struct Shared {
     limits: ConvergeLimits,
     slots: Semaphore,
     agenda: Mutex<Agenda>,
+    /// Running instances that cannot be reached, and since when.
+    unreachable: Mutex<BTreeMap<String, Instant>>,
     /// A task ended, or something became due.
     wake: Notify,
 }
@@ -133,7 +140,14 @@ impl InstanceConverge {
     pub fn new(rooms: ConvergeRooms, limits: ConvergeLimits) -> InstanceConverge {
         let subscription = rooms.store.subscribe::<Instance>();
         let slots = Semaphore::new(rooms.driver.calls_at_once().clamp(1, Semaphore::MAX_PERMITS));
-        let shared = Shared { rooms, limits, slots, agenda: Mutex::default(), wake: Notify::new() };
+        let shared = Shared {
+            rooms,
+            limits,
+            slots,
+            agenda: Mutex::default(),
+            unreachable: Mutex::default(),
+            wake: Notify::new(),
+        };
         InstanceConverge { shared: Arc::new(shared), subscription, sweeps: Mutex::default() }
     }
 

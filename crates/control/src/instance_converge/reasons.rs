@@ -13,10 +13,10 @@ pub(super) fn of_failure(class: ErrorClass, text: &str) -> StateReason {
     match class {
         ErrorClass::Capacity => reason(
             "Server.InsufficientInstanceCapacity",
-            &format!("Insufficient capacity to satisfy the launch ({text})"),
+            &format!("Insufficient capacity to satisfy instance request ({text})"),
         ),
-        ErrorClass::Caller => reason("Client.InternalError", &format!("The launch failed ({text})")),
-        _ => reason("Server.InternalError", &format!("The launch failed ({text})")),
+        ErrorClass::Caller => reason("Client.InternalError", &format!("Client error on launch ({text})")),
+        _ => reason("Server.InternalError", &format!("Internal error on launch ({text})")),
     }
 }
 
@@ -35,6 +35,11 @@ pub(super) fn of_driver(error: &DriverError) -> StateReason {
 /// The guest powered off without being asked from outside.
 pub(super) fn guest_shutdown() -> StateReason {
     reason("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+}
+
+/// The guest died. On EC2 that is the same internal error as of a launch, told apart by its text.
+pub(super) fn crashed(how: &str) -> StateReason {
+    reason("Server.InternalError", &format!("The instance failed ({how})"))
 }
 
 /// The machine has it no more.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use puffer_compute::{DriverError, DriverState};
+use puffer_compute::{DriverError, DriverInstance, DriverState};
 use puffer_core::ec2::{Instance, InstanceState as State, StatusCheck};
 use puffer_inventory::instances;
 use puffer_store::StoreError;
@@ -14,6 +14,9 @@ use super::{Shared, reasons};
 /// Records that one transaction changes at most: keeps the writer's lock short.
 const BATCH_MAX: usize = 500;
 
+/// What the driver has, by instance id.
+type Listed = BTreeMap<String, DriverInstance>;
+
 /// How an instance's record disagrees with the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finding {
@@ -23,25 +26,30 @@ enum Finding {
     Revenant,
     /// The records have it, the machine does not.
     Lost,
-    /// It runs by the record but not on the machine.
+    /// It runs by the record but not on the machine: its guest powered it off.
     PoweredOff,
+    /// It runs by the record but not on the machine: its guest died.
+    Crashed,
 }
 
 /// Compares one instance's record with the machine. Records in transition are the steps' business.
-fn judge(record: Option<State>, machine: Option<DriverState>) -> Option<Finding> {
-    match (record, machine) {
+fn judge(record: Option<State>, machine: Option<&DriverInstance>) -> Option<Finding> {
+    match (record, machine.map(|m| m.state)) {
         (None | Some(State::Terminated), Some(_)) => Some(Finding::Orphan),
         (Some(State::Stopped), Some(DriverState::Running | DriverState::Starting)) => Some(Finding::Revenant),
         (Some(State::Running | State::Stopped), None) => Some(Finding::Lost),
-        (Some(State::Running), Some(DriverState::Stopped)) => Some(Finding::PoweredOff),
+        (Some(State::Running), Some(DriverState::Stopped)) => {
+            let crashed = machine.is_some_and(|m| m.trouble.is_some());
+            Some(if crashed { Finding::Crashed } else { Finding::PoweredOff })
+        }
         _ => None,
     }
 }
 
 impl Shared {
-    async fn list(&self) -> Result<BTreeMap<String, DriverState>, DriverError> {
+    async fn list(&self) -> Result<Listed, DriverError> {
         let listed = within(self.limits.list, "list", self.rooms.driver.list()).await?;
-        Ok(listed.into_iter().map(|i| (i.instance_id, i.state)).collect())
+        Ok(listed.into_iter().map(|i| (i.instance_id.clone(), i)).collect())
     }
 
     /// Compares all of the driver's instances with all records and puts right what disagrees.
@@ -49,7 +57,9 @@ impl Shared {
     /// A list is old when it is read: an instance may have been rebooted, launched or ended meanwhile. So whatever looks wrong
     /// is claimed first, so that nothing else acts on it, and then judged by a second list.
     pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), DriverError> {
-        let suspects = self.suspects(&self.list().await?);
+        let listed = self.list().await?;
+        self.note_reachability(&listed).await;
+        let suspects = self.suspects(&listed);
         if suspects.is_empty() {
             return Ok(());
         }
@@ -67,7 +77,7 @@ impl Shared {
         if let Ok(listed) = &listed {
             for key in &claimed {
                 let record = self.rooms.store.get::<Instance>(key);
-                let finding = judge(record.as_ref().map(|i| i.state), listed.get(&**key).copied());
+                let finding = judge(record.as_ref().map(|i| i.state), listed.get(&**key));
                 match finding {
                     Some(f @ (Finding::Orphan | Finding::Revenant)) => to_put_down.push((Arc::clone(key), f)),
                     Some(f) => to_record.push((Arc::clone(key), f)),
@@ -82,7 +92,7 @@ impl Shared {
                 "the machine differs from the records"
             );
         }
-        let recorded = self.record_findings(&to_record).await;
+        let recorded = self.record_findings(&to_record, listed.as_ref().ok()).await;
         let busy: HashSet<Arc<str>> = to_put_down.iter().map(|(key, _)| Arc::clone(key)).collect();
         for (key, finding) in to_put_down {
             let shared = Arc::clone(self);
@@ -95,13 +105,13 @@ impl Shared {
         listed.map(|_| ())
     }
 
-    fn suspects(&self, listed: &BTreeMap<String, DriverState>) -> Vec<Arc<str>> {
+    fn suspects(&self, listed: &Listed) -> Vec<Arc<str>> {
         self.rooms.store.read(|r| {
             let agenda = self.agenda.lock();
             let mut suspects: Vec<Arc<str>> = Vec::new();
-            for (id, state) in listed {
+            for (id, seen) in listed {
                 let record = r.get::<Instance>(id).map(|i| i.state);
-                if judge(record, Some(*state)).is_some() && !agenda.is_busy(id) {
+                if judge(record, Some(seen)).is_some() && !agenda.is_busy(id) {
                     suspects.push(Arc::from(id.as_str()));
                 }
             }
@@ -116,7 +126,12 @@ impl Shared {
         })
     }
 
-    async fn record_findings(&self, findings: &[(Arc<str>, Finding)]) -> Result<(), StoreError> {
+    async fn record_findings(
+        &self,
+        findings: &[(Arc<str>, Finding)],
+        listed: Option<&Listed>,
+    ) -> Result<(), StoreError> {
+        let trouble = |key: &str| listed?.get(key)?.trouble.as_deref();
         let now = self.rooms.clock.now();
         for batch in findings.chunks(BATCH_MAX) {
             self.record(|tx| {
@@ -129,6 +144,11 @@ impl Shared {
                         }
                         Finding::PoweredOff => {
                             instances::mark_stopped(tx, key, Some(reasons::guest_shutdown()))
+                        }
+                        // Nobody asked for its end, so its disk stays, whatever shall become of it after a power-off.
+                        Finding::Crashed => {
+                            let how = trouble(key).unwrap_or("nobody knows how");
+                            instances::mark_stopped(tx, key, Some(reasons::crashed(how)))
                         }
                         Finding::Orphan | Finding::Revenant => None,
                     };
@@ -150,6 +170,40 @@ impl Shared {
         self.give_back(&key);
     }
 
+    /// Status checks of running instances: impaired are those that could not be reached for a while, and `ok` again at once.
+    async fn note_reachability(&self, listed: &Listed) {
+        let now = Instant::now();
+        let verdicts: Vec<(String, StatusCheck)> = self.rooms.store.read(|r| {
+            let mut unreachable = self.unreachable.lock();
+            let out_of_reach = |i: &DriverInstance| i.state == DriverState::Running && i.trouble.is_some();
+            unreachable.retain(|id, _| listed.get(id).is_some_and(out_of_reach));
+            let verdict = |(id, seen): (&String, &DriverInstance)| {
+                let record = r.get::<Instance>(id).filter(|i| i.state == State::Running)?;
+                if out_of_reach(seen) {
+                    let since = *unreachable.entry(id.clone()).or_insert(now);
+                    let lasting = now.saturating_duration_since(since) >= self.limits.impaired_after;
+                    let new = record.instance_status != StatusCheck::Impaired;
+                    return (lasting && new).then(|| (id.clone(), StatusCheck::Impaired));
+                }
+                let back =
+                    record.instance_status == StatusCheck::Impaired && seen.state == DriverState::Running;
+                back.then(|| (id.clone(), StatusCheck::Ok))
+            };
+            listed.iter().filter_map(verdict).collect()
+        });
+        for batch in verdicts.chunks(BATCH_MAX) {
+            let marked = self.record(|tx| {
+                for (id, check) in batch {
+                    instances::mark_status(tx, id, *check, StatusCheck::Ok);
+                }
+            });
+            match marked.await {
+                Ok(()) => tracing::info!(?batch, "reachability changed"),
+                Err(error) => tracing::warn!(%error, "status checks could not be recorded"),
+            }
+        }
+    }
+
     fn give_back(&self, key: &Arc<str>) {
         let mut agenda = self.agenda.lock();
         if agenda.release(key) {
@@ -167,7 +221,8 @@ impl Shared {
         }
     }
 
-    /// Makes the status checks that are due: an instance is reachable when the driver says that its init runs.
+    /// Makes the first status checks that are due: an instance is reachable when the driver says that its init runs and knows no trouble.
+    /// One that is not is left to the sweep.
     pub(super) async fn check_status(&self) -> usize {
         let due = self.agenda.lock().take_due(Errand::Status, Instant::now());
         if due.is_empty() {
@@ -183,8 +238,8 @@ impl Shared {
                 return 0;
             }
         };
-        let running: Vec<_> =
-            due.iter().filter(|k| listed.get(&***k) == Some(&DriverState::Running)).collect();
+        let passes = |i: &DriverInstance| i.state == DriverState::Running && i.trouble.is_none();
+        let running: Vec<_> = due.iter().filter(|k| listed.get(&***k).is_some_and(passes)).collect();
         for batch in running.chunks(BATCH_MAX) {
             let marked = self.record(|tx| {
                 for key in batch {
@@ -231,24 +286,32 @@ mod tests {
     #[test]
     fn judgements() {
         let cases = [
-            (None, Some(D::Running), Some(F::Orphan)),
-            (None, Some(D::Stopped), Some(F::Orphan)),
-            (Some(State::Terminated), Some(D::Running), Some(F::Orphan)),
+            (None, Some((D::Running, None)), Some(F::Orphan)),
+            (None, Some((D::Stopped, None)), Some(F::Orphan)),
+            (Some(State::Terminated), Some((D::Running, None)), Some(F::Orphan)),
             (Some(State::Terminated), None, None),
-            (Some(State::Running), Some(D::Running), None),
-            (Some(State::Running), Some(D::Starting), None),
-            (Some(State::Running), Some(D::Stopped), Some(F::PoweredOff)),
+            (Some(State::Running), Some((D::Running, None)), None),
+            (Some(State::Running), Some((D::Starting, None)), None),
+            (Some(State::Running), Some((D::Stopped, None)), Some(F::PoweredOff)),
+            (Some(State::Running), Some((D::Stopped, Some("exit status 1"))), Some(F::Crashed)),
+            (Some(State::Running), Some((D::Running, Some("interface down"))), None),
+            (Some(State::Stopping), Some((D::Stopped, Some("exit status 1"))), None),
             (Some(State::Running), None, Some(F::Lost)),
             (Some(State::Stopped), None, Some(F::Lost)),
-            (Some(State::Stopped), Some(D::Stopped), None),
-            (Some(State::Stopped), Some(D::Running), Some(F::Revenant)),
+            (Some(State::Stopped), Some((D::Stopped, None)), None),
+            (Some(State::Stopped), Some((D::Running, None)), Some(F::Revenant)),
             (Some(State::Pending), None, None),
-            (Some(State::Pending), Some(D::Running), None),
-            (Some(State::Stopping), Some(D::Stopped), None),
+            (Some(State::Pending), Some((D::Running, None)), None),
+            (Some(State::Stopping), Some((D::Stopped, None)), None),
             (Some(State::ShuttingDown), None, None),
         ];
         for (record, machine, finding) in cases {
-            assert_eq!(judge(record, machine), finding, "{record:?} {machine:?}");
+            let seen = machine.map(|(state, trouble): (DriverState, Option<&str>)| DriverInstance {
+                instance_id: "i-1".to_owned(),
+                state,
+                trouble: trouble.map(str::to_owned),
+            });
+            assert_eq!(judge(record, seen.as_ref()), finding, "{record:?} {machine:?}");
         }
     }
 }

@@ -217,6 +217,40 @@ async fn guests_that_power_off_stop_or_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn guests_that_die_stop_whatever_a_power_off_would_do() {
+    let mut world = World::new(SimulatedSettings::default()).await;
+    world.start();
+    let request = LaunchRequest { terminate_on_shutdown: true, ..LaunchRequest::new(AMI, "t2.micro") };
+    let ids = world.launch_as(&request).await;
+    world.until_state(&ids, State::Running).await;
+    assert!(world.driver.crash(&ids[0], "init ended with exit status 3"));
+    world.until_state(&ids, State::Stopped).await;
+    let record = world.get(&ids[0]);
+    let text = "Server.InternalError: The instance failed (init ended with exit status 3)";
+    assert_eq!(record.state_reason.as_ref().unwrap().code, "Server.InternalError");
+    assert_eq!(record.state_reason.as_ref().unwrap().message, text);
+    assert_eq!(record.transition_reason.as_deref(), Some(text));
+    let now = world.clock.now();
+    world.edit(|tx| instances::request_start(tx, &ids, now).map(|_| ())).await.unwrap();
+    world.until_state(&ids, State::Running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_out_of_reach_are_impaired_until_they_answer() {
+    let mut world = World::new(SimulatedSettings::default()).await;
+    world.start();
+    let ids = world.launch(2).await;
+    world.until(&ids, |i| i.instance_status == StatusCheck::Ok).await;
+    assert!(world.driver.impair(&ids[0], Some("its network interface is down")));
+    world.until(&ids[..1], |i| i.instance_status == StatusCheck::Impaired).await;
+    assert_eq!(world.get(&ids[0]).system_status, StatusCheck::Ok);
+    assert_eq!(world.get(&ids[1]).instance_status, StatusCheck::Ok);
+    world.driver.impair(&ids[0], None);
+    world.until(&ids[..1], |i| i.instance_status == StatusCheck::Ok).await;
+    assert_eq!(world.get(&ids[0]).state, State::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_instances_end_and_orphans_are_removed() {
     let mut world = World::new(SimulatedSettings::default()).await;
     world.start();

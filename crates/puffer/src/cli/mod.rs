@@ -6,6 +6,7 @@ mod env;
 mod explain;
 mod image;
 mod serve;
+mod simulate;
 mod status;
 mod teardown;
 
@@ -38,6 +39,8 @@ enum Command {
     Image(image::Args),
     /// Say what this machine allows, and what to install or change
     Doctor(doctor::Args),
+    /// Have launches fail or instances die, on a server with simulated instances
+    Simulate(simulate::Args),
     /// End the server and everything it runs on this machine: instances, load balancers, network
     Teardown(teardown::Args),
 }
@@ -52,6 +55,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Balancer(args) => balancer::run(args),
         Command::Image(args) => image::run(args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Teardown(args) => teardown::run(&args),
     };
     match result {

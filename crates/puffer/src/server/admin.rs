@@ -34,6 +34,8 @@ pub(crate) enum Question {
         /// Which.
         what: String,
     },
+    /// Simulated instances: let something happen.
+    Simulate(Box<super::simulate::Simulate>),
     /// End the server (instances and balancers go on).
     Stop,
 }
@@ -46,6 +48,8 @@ pub(crate) enum Answer {
     Status(Box<StatusReport>),
     /// To [`Question::Explain`].
     Activities(Vec<ActivityReport>),
+    /// To [`Question::Simulate`].
+    Done,
     /// To [`Question::Stop`].
     Stopping,
     /// The question cannot be answered; why.

@@ -100,27 +100,30 @@ pub(crate) async fn choose(asked: Compute, data: &DataDir) -> anyhow::Result<Kin
     Ok(Kind::Process)
 }
 
-/// The driver of this kind.
+/// The driver of this kind; twice, if it simulates.
 pub(crate) fn driver(
     kind: Kind,
     args: &ServeArgs,
     data: &DataDir,
     store: &Store,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Arc<dyn Driver>> {
+) -> anyhow::Result<(Arc<dyn Driver>, Option<Arc<SimulatedDriver>>)> {
     Ok(match kind {
         Kind::Container => {
             container::raise_host_limits(&host_limits_file(data))
                 .unwrap_or_else(|error| tracing::warn!(%error, "cannot raise the machine's inotify limit"));
-            Arc::new(ContainerDriver::new(container_options(data)?).context("the container driver")?)
+            let driver = ContainerDriver::new(container_options(data)?).context("the container driver")?;
+            (Arc::new(driver), None)
         }
-        Kind::Process => Arc::new(ProcessDriver::open(data.path()).context("the process driver")?),
+        Kind::Process => (Arc::new(ProcessDriver::open(data.path()).context("the process driver")?), None),
         Kind::Simulated => {
             let settings = SimulatedSettings {
                 boot: Duration::from_millis(args.boot_time),
                 ..SimulatedSettings::default()
             };
-            Arc::new(SimulatedDriver::restore(settings, Arc::clone(clock), survivors(store)))
+            let driver = SimulatedDriver::restore(settings, Arc::clone(clock), survivors(store));
+            let driver = Arc::new(driver);
+            (Arc::clone(&driver) as Arc<dyn Driver>, Some(driver))
         }
     })
 }

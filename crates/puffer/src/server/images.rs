@@ -3,21 +3,29 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use puffer_compute::image::{self, ImageError, ImageStore, NewImage, Staged};
+use puffer_compute::process::BundleKind;
 use puffer_control::{ImageSource, ImageSourceError};
 use puffer_core::ec2::Image;
 use puffer_core::{ErrorClass, Timestamp};
 use puffer_inventory::images::FoundImage;
+use tokio::time::Instant;
 
 /// `<data>/images` behind the control plane's face.
 pub(super) struct StoredImages {
     store: Arc<ImageStore>,
     /// Images in the making, by id.
     staged: Arc<Mutex<HashMap<String, Staged>>>,
+    /// When each image's files were last found to be as they were made.
+    verified: Arc<Mutex<HashMap<String, Instant>>>,
 }
+
+/// How long an image counts as sound. Listing its files takes milliseconds per thousand, so not every launch does it.
+const SOUND_FOR: Duration = Duration::from_secs(300);
 
 impl StoredImages {
     pub(super) fn new(store: ImageStore) -> StoredImages {
@@ -25,7 +33,7 @@ impl StoredImages {
         if let Err(error) = store.sweep() {
             tracing::warn!(%error, "cannot remove unfinished images");
         }
-        StoredImages { store: Arc::new(store), staged: Arc::default() }
+        StoredImages { store: Arc::new(store), staged: Arc::default(), verified: Arc::default() }
     }
 
     async fn run<T: Send + 'static>(
@@ -44,7 +52,22 @@ impl StoredImages {
 impl ImageSource for StoredImages {
     async fn layers(&self, image_id: &str) -> Result<Vec<PathBuf>, ImageSourceError> {
         let id = image_id.to_owned();
-        self.run(move |store, _| store.image_ref(&id).map(|image| image.layers)).await
+        let verified = Arc::clone(&self.verified);
+        self.run(move |store, _| {
+            // Looked at by each launch: a missing layer shows at once.
+            let image = store.image_ref(&id)?;
+            // Held meanwhile, so that many launches of one image list it once.
+            let mut verified = verified.lock();
+            // What processes run may write to its own tree; a root file system is read-only for its instances.
+            let may_change = store.get(&id)?.kind == BundleKind::Process;
+            if !may_change && verified.get(&id).is_none_or(|at| at.elapsed() >= SOUND_FOR) {
+                // One found damaged is looked at again by the next launch: somebody may have mended it.
+                store.verify(&id)?;
+                verified.insert(id, Instant::now());
+            }
+            Ok(image.layers)
+        })
+        .await
     }
 
     async fn prepare(&self, image_id: &str) -> Result<PathBuf, ImageSourceError> {
@@ -84,8 +107,10 @@ impl ImageSource for StoredImages {
 
     async fn discard(&self, image_id: &str) -> Result<(), ImageSourceError> {
         let id = image_id.to_owned();
+        let verified = Arc::clone(&self.verified);
         self.run(move |store, staged| {
             drop(staged.lock().remove(&id));
+            verified.lock().remove(&id);
             store.remove(&id)?;
             // An image stays until no instance needs it, so what no image needs now nobody does.
             store.collect(&HashSet::new())

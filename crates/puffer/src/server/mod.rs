@@ -12,12 +12,14 @@ mod names;
 mod network;
 mod reconcilers;
 pub(crate) mod report;
+pub(crate) mod simulate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use puffer_api::Ctx;
+use puffer_compute::simulated::SimulatedDriver;
 use puffer_core::alarm::{MetricQuery, MetricSource, Statistic};
 use puffer_core::autoscaling::scaling::{Reaction, metric_of};
 use puffer_core::autoscaling::{Group, PolicyKind, ScalingPolicy};
@@ -93,7 +95,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let (dns, dns_task) = names::start(args.dns_listen, &store).await?;
     let admin_socket = data.admin_socket();
-    let questions = answers(kind, store.clone(), metrics.clone(), Arc::clone(&clock), Arc::clone(&stop));
+    let simulated = rooms.simulated.clone();
+    let questions =
+        answers(kind, simulated, store.clone(), metrics.clone(), Arc::clone(&clock), Arc::clone(&stop));
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(&admin_socket, questions).await {
             tracing::error!(%error, "the administration socket failed");
@@ -149,6 +153,7 @@ async fn bootstrap(
 
 fn answers(
     kind: compute::Kind,
+    simulated: Option<Arc<SimulatedDriver>>,
     store: Store,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
@@ -164,6 +169,10 @@ fn answers(
         Question::Explain { what } => match report::activities(&store, &what) {
             Some(activities) => Answer::Activities(activities),
             None => Answer::Error(format!("there is no activity and no group named {what}")),
+        },
+        Question::Simulate(what) => match &simulated {
+            Some(driver) => what.apply(driver).map_or_else(Answer::Error, |()| Answer::Done),
+            None => Answer::Error(format!("this server's instances are real ({})", kind.name())),
         },
         Question::Stop => {
             stop.send_replace(true);

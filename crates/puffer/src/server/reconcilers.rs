@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use puffer_compute::Driver;
 use puffer_compute::image::ImageStore;
+use puffer_compute::simulated::SimulatedDriver;
 use puffer_control::group_converge::GroupConverge;
 use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
@@ -31,6 +32,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Rooms {
     /// What runs the instances.
     pub(super) driver: Arc<dyn Driver>,
+    /// The same, if its instances are simulated.
+    pub(super) simulated: Option<Arc<SimulatedDriver>>,
     running: Vec<RunningReconciler>,
     serving: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -57,7 +60,7 @@ pub(super) async fn start(
     clock: &Arc<dyn Clock>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Rooms> {
-    let driver = compute::driver(kind, args, data, store, clock)?;
+    let (driver, simulated) = compute::driver(kind, args, data, store, clock)?;
     let images: Arc<dyn ImageSource> = match kind {
         Kind::Simulated => Arc::new(NoFiles),
         Kind::Container | Kind::Process => Arc::new(StoredImages::new(ImageStore::open(&data.images())?)),
@@ -102,5 +105,5 @@ pub(super) async fn start(
     ];
     running.extend(network.running);
     running.extend(balancing::start(kind, data, store, metrics, clock, stopped)?);
-    Ok(Rooms { driver, running, serving: network.serving })
+    Ok(Rooms { driver, simulated, running, serving: network.serving })
 }

@@ -34,6 +34,34 @@ async fn the_guests_own_power_off_and_reboot_are_heeded() {
     let mut usage = Vec::new();
     driver.usage(&mut [id].into_iter(), &mut usage);
     assert!(usage.is_empty(), "a stopped instance is not metered");
+    assert_eq!(driver.list().await.unwrap()[0].trouble, None, "it powered itself off");
+    driver.terminate(id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_dies_is_told_from_one_that_ends() {
+    let Some(machine) = Machine::new() else { return };
+    machine.script("on-boot", "case $(wc -l </boots) in 1) exit 3 ;; 2) exit 0 ;; esac\n");
+    let driver = machine.driver();
+    let spec = machine.spec(1);
+    let id = spec.instance_id.as_str();
+    let off = async || {
+        wait_state(driver.as_ref(), id, Some(DriverState::Stopped)).await;
+        driver.list().await.unwrap().remove(0).trouble
+    };
+    driver.launch(&spec).await.unwrap();
+    assert_eq!(off().await.as_deref(), Some("init ended with exit status 3"));
+    driver.start(&spec).await.unwrap();
+    assert_eq!(off().await, None);
+    driver.start(&spec).await.unwrap();
+    wait_console(driver.as_ref(), id, "boot 3").await;
+    driver.stop(id, 0).await.unwrap();
+    assert_eq!(off().await, None, "it was killed because somebody asked");
+    driver.start(&spec).await.unwrap();
+    wait_console(driver.as_ref(), id, "boot 4").await;
+    let kill = std::process::Command::new("kill").args(["-KILL", &machine.init_of(id)]).status();
+    assert!(kill.unwrap().success());
+    assert_eq!(off().await.as_deref(), Some("init was killed by SIGKILL"));
     driver.terminate(id).await.unwrap();
 }
 

@@ -80,6 +80,12 @@ impl Machine {
         Options::new(self.data_dir(), env!("CARGO_BIN_EXE_puffer-container-helper"))
     }
 
+    /// Pid of an instance's init, as the driver noted it.
+    pub(crate) fn init_of(&self, id: &str) -> String {
+        let run = fs::read_to_string(self.data_dir().join("instances").join(id).join("run.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&run).unwrap()["init"]["pid"].to_string()
+    }
+
     pub(crate) fn driver(&self) -> Arc<ContainerDriver> {
         Arc::new(ContainerDriver::new(self.options()).unwrap())
     }

@@ -115,6 +115,24 @@ fn an_instance_is_reached_through_its_bridge() {
         driver.reboot(&specs[0]).await.unwrap();
         wait_get("10.99.0.2:80").await;
         assert!(usage(id).network_in_packets > 0);
+        // A guest without its interface cannot be reached.
+        for (direction, trouble) in [("down", Some("its network interface is down")), ("up", None)] {
+            let namespace = format!("--net=/proc/{}/ns/net", machine.init_of(id));
+            let set =
+                Command::new("nsenter").args([&namespace, "ip", "link", "set", "eth0", direction]).status();
+            assert!(set.unwrap().success());
+            // The kernel passes the change on to the other end within a second.
+            let seen = async {
+                loop {
+                    let listed = driver.list().await.unwrap();
+                    if listed.iter().any(|i| i.instance_id == id && i.trouble.as_deref() == trouble) {
+                        return;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(10), seen).await.unwrap();
+        }
         for spec in &specs {
             driver.terminate(&spec.instance_id).await.unwrap();
         }
