@@ -81,7 +81,7 @@ class Server:
     def puffer(self, command, *arguments):
         """A command of the program on this server's data directory; what it printed."""
         done = subprocess.run(
-            [PUFFER, command, *arguments[:1], "--data-dir", self.data_dir, *arguments[1:]],
+            [PUFFER, command, *arguments], env={**os.environ, "PUFFER_DATA_DIR": str(self.data_dir)},
             capture_output=True, text=True, timeout=120, check=False,
         )
         assert done.returncode == 0, done.stderr

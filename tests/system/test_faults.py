@@ -161,16 +161,16 @@ def test_images_that_are_damaged(new_server, tmp_path):
     server = new_server(compute="container")
     root = busybox_image(tmp_path / "rootfs")
     image = imported(server, "light", root)
-    make_group(server, "g", 1, {"ImageId": image, "InstanceType": "t2.nano"})
-    before = until(lambda: in_service(server, "g"), "the first member")
+    make_group(server, "own", 1, {"ImageId": image, "InstanceType": "t2.nano"})
+    before = until(lambda: in_service(server, "own"), "the first member")
     files = server.data_dir / "images" / image / "root"
     files.rename(tmp_path / "taken-away")
-    server.client("autoscaling").set_desired_capacity(AutoScalingGroupName="g", DesiredCapacity=2)
-    [first] = until(lambda: failures(server, "g"), "a failed launch")
+    server.client("autoscaling").set_desired_capacity(AutoScalingGroupName="own", DesiredCapacity=2)
+    [first] = until(lambda: failures(server, "own"), "a failed launch")
     assert "Client.InvalidAMI" in first["StatusMessage"] and "is missing" in first["StatusMessage"], first
-    assert in_service(server, "g") == before, "who runs already is not concerned"
+    assert in_service(server, "own") == before, "who runs already is not concerned"
     (tmp_path / "taken-away").rename(files)
-    until(lambda: len(in_service(server, "g")) == 2, "the group at its capacity", limit_s=60)
+    until(lambda: len(in_service(server, "own")) == 2, "the group at its capacity", limit_s=60)
 
     other = imported(server, "other", root)
     planted = server.data_dir / "images" / other / "root/etc/planted"
@@ -235,7 +235,7 @@ def full_disk(server, filler):
     acknowledged, refused = set(), set()
 
     def write():
-        name = f"t{len(acknowledged) + len(refused)}"
+        name = f"template{len(acknowledged) + len(refused)}"
         try:
             ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={
                 **TEMPLATE, "UserData": os.urandom(6000).hex()})
@@ -249,27 +249,27 @@ def full_disk(server, filler):
         pages = ec2.get_paginator("describe_launch_templates").paginate()
         return {t["LaunchTemplateName"] for p in pages for t in p["LaunchTemplates"]}
 
-    make_group(server, "g", 1)
-    until(lambda: in_service(server, "g"), "a member")
+    make_group(server, "own", 1)
+    until(lambda: in_service(server, "own"), "a member")
     for _ in range(2):
         fill(filler)
         answer = until(write, "a refused write", pause_s=0)
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 500 and answer["Error"]["Code"].startswith("Internal"), answer
         assert "No space left" in answer["Error"]["Message"] or "disk" in answer["Error"]["Message"], answer
         assert write() is not None, "refused again"
-        assert templates() - {"g"} == acknowledged, "what was refused is not there"
+        assert templates() - {"own"} == acknowledged, "what was refused is not there"
         filler.unlink()
         until(lambda: write() is None, "a write with room again")
-    server.client("autoscaling").set_desired_capacity(AutoScalingGroupName="g", DesiredCapacity=2)
-    until(lambda: len(in_service(server, "g")) == 2, "the group goes on", limit_s=60)
+    server.client("autoscaling").set_desired_capacity(AutoScalingGroupName="own", DesiredCapacity=2)
+    until(lambda: len(in_service(server, "own")) == 2, "the group goes on", limit_s=60)
     server.kill()
     server.start()
     ec2 = server.client("ec2")
-    assert templates() - {"g"} == acknowledged, "what was acknowledged is there, and nothing else"
+    assert templates() - {"own"} == acknowledged, "what was acknowledged is there, and nothing else"
     fill(filler)
     server.kill()
     status, said = serve(server.data_dir, "--listen", "127.0.0.1:0", "--any-image")
     assert status == 1 and "No space left" in said, said
     filler.unlink()
     server.start()
-    assert templates() - {"g"} == acknowledged
+    assert templates() - {"own"} == acknowledged

@@ -3,7 +3,7 @@
 //! A simulated instance is a few words in memory: a state, a boot that takes as long as told, and a CPU load given by a function. So
 //! twenty thousand of them cost a few megabytes and, while nobody asks, no CPU: boots are timers and usage is worked out when it is
 //! read. Faults are injected: a share of launches fails for want of capacity, in passing or for good; the
-//! machine may be full; a guest may power off or vanish.
+//! machine may be full; a guest may power off, die, be out of reach or vanish.
 //!
 //! The one thing it cannot do is outlive its process. After a restart of the server the machine would be
 //! empty and every instance would look lost, so the server hands the instances on record to [`SimulatedDriver::restore`].

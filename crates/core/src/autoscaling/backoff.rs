@@ -46,6 +46,27 @@ pub fn launch_failed(group: &mut Group, zone: &str, class: ErrorClass, now: Time
     }
 }
 
+/// An instance that ends by itself so soon after its launch counts as a failed launch.
+pub const EARLY_END: Duration = Duration::from_secs(60);
+/// Early ends that lie further apart have nothing to do with each other.
+const EARLY_END_MEMORY: Duration = Duration::from_secs(600);
+
+/// Notes that a member died by itself soon after it came into service. Each such launch succeeded, so what failed is remembered
+/// apart: or a guest that cannot live would be launched again and again without a pause.
+pub fn ended_early(group: &mut Group, now: Timestamp) {
+    let ends = match group.early_ends {
+        // As with failures, a burst counts once.
+        Some((ends, at)) if now < at + wait(ErrorClass::Transient, ends) => ends,
+        Some((ends, at)) if now.since(at) < EARLY_END_MEMORY => ends + 1,
+        _ => 1,
+    };
+    group.early_ends = Some((ends, now));
+    let until = now + wait(ErrorClass::Transient, ends);
+    if group.launch_backoff.is_none_or(|(_, set)| set < until) {
+        group.launch_backoff = Some((ends, until));
+    }
+}
+
 /// Notes a launch that succeeded in `zone`. Says whether there was anything to forget.
 pub fn launch_succeeded(group: &mut Group, zone: &str) -> bool {
     let zone_had = group.zone_backoff.remove(zone).is_some();
@@ -60,6 +81,7 @@ pub fn remembers(group: &Group, zone: &str) -> bool {
 /// Forgets all failures: the group or its template changed, so the next launch may well work.
 pub fn forget(group: &mut Group) {
     group.launch_backoff = None;
+    group.early_ends = None;
     group.zone_backoff.clear();
 }
 
@@ -93,6 +115,25 @@ mod tests {
         for (class, failures, seconds) in table {
             assert_eq!(wait(class, failures), Duration::from_secs(seconds), "{class:?} {failures}");
         }
+    }
+
+    #[test]
+    fn guests_that_die_soon_are_launched_ever_more_slowly() {
+        let mut g = group(0, 5, 3);
+        let mut now = Timestamp::from_secs(100);
+        for seconds in [2, 4, 8, 16, 32, 60, 60] {
+            ended_early(&mut g, now);
+            assert_eq!(g.launch_backoff.unwrap().1, now + Duration::from_secs(seconds));
+            now = g.launch_backoff.unwrap().1;
+            assert!(launch_succeeded(&mut g, "a"), "it came into service once more");
+        }
+        let now = now + Duration::from_secs(700);
+        // Ten at once are one attempt.
+        (0..9).for_each(|_| ended_early(&mut g, now));
+        ended_early(&mut g, now);
+        assert_eq!(g.launch_backoff.unwrap().1, now + Duration::from_secs(2));
+        forget(&mut g);
+        assert_eq!((g.launch_backoff, g.early_ends), (None, None));
     }
 
     #[test]

@@ -132,6 +132,9 @@ pub struct Group {
     pub cooldown_s: Option<u32>,
     /// Back-off after launches that fail whatever the zone: `(failures in a row, not before)`.
     pub launch_backoff: Option<(u32, Timestamp)>,
+    /// How often in a row members died by themselves soon after their launch, and when the last one did.
+    #[serde(default)]
+    pub early_ends: Option<(u32, Timestamp)>,
     /// Back-off by zone after launches for which a zone had no capacity.
     #[serde(default)]
     pub zone_backoff: BTreeMap<String, (u32, Timestamp)>,
@@ -252,6 +255,7 @@ impl Group {
             cooldown_started_at: None,
             cooldown_s: None,
             launch_backoff: None,
+            early_ends: None,
             zone_backoff: BTreeMap::new(),
             balanced_only: false,
             capacity_rebalance: false,

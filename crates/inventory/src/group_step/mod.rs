@@ -17,7 +17,10 @@ use std::sync::Arc;
 
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::plan::{Action, Note, Plan, plan};
-use puffer_core::autoscaling::{Activity, Group, GroupStatus, HealthStatus, Member, health, process, texts};
+use puffer_core::autoscaling::{
+    Activity, Group, GroupStatus, HealthStatus, Member, backoff, health, process, texts,
+};
+use puffer_core::ec2::InstanceState;
 use puffer_store::Transaction;
 use rand::Rng;
 
@@ -115,6 +118,9 @@ impl Step<'_, '_> {
                 health::Verdict::Later(at) => self.report.later(at),
                 health::Verdict::Unhealthy(cause) => {
                     self.report.unhealthy += 1;
+                    if ended_by_itself_early(observed, self.now) {
+                        backoff::ended_early(&mut self.group, self.now);
+                    }
                     self.tx.update::<Member>(&observed.member.instance_id, |m| {
                         m.health = HealthStatus::Unhealthy;
                         m.unhealthy_cause = Some(cause);
@@ -162,6 +168,16 @@ impl Step<'_, '_> {
             tracing::warn!(group = self.group.name, error, "alarms of target tracking do not fit the group");
         }
     }
+}
+
+/// Whether a member's guest died or powered off soon after it was launched, and nobody had asked.
+fn ended_by_itself_early(observed: &Observed, now: Timestamp) -> bool {
+    observed.instance.as_ref().is_some_and(|i| {
+        let by_itself = ["Server.InternalError", "Client.InstanceInitiatedShutdown"];
+        i.state != InstanceState::Running
+            && now.since(i.launched_at) < backoff::EARLY_END
+            && i.state_reason.as_ref().is_some_and(|r| by_itself.contains(&r.code.as_str()))
+    })
 }
 
 /// Removes a group that has no members, with its policies and their alarms. Its activities stay, as on AWS.
