@@ -273,8 +273,11 @@ impl Driver for SimDriver {
         if f.calls > 0.0 && chance(&mut f.dice, f.calls / 2.0) {
             return Err(DriverError::Transient("the simulated machine could not list".into()));
         }
-        let entry =
-            |(id, m): (&String, &Machine)| DriverInstance { instance_id: id.clone(), state: m.state(now) };
+        let entry = |(id, m): (&String, &Machine)| DriverInstance {
+            instance_id: id.clone(),
+            state: m.state(now),
+            trouble: None,
+        };
         Ok(state.machines.by_id.iter().map(entry).collect())
     }
 
