@@ -1,9 +1,16 @@
 """Lifecycle hooks, notifications and warm pools from the outside, on simulated instances."""
 
+import http.server
+import json
+import subprocess
+import threading
+import time
+import urllib.request
+
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import until
+from conftest import PUFFER, until
 from test_groups import describe, group, in_service, template  # noqa: F401 (fixtures)
 
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
@@ -104,3 +111,182 @@ def test_termination_hooks_hold_instances_and_retention_keeps_them(autoscaling, 
     in_service(autoscaling, name, 0)
     autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, InstanceLifecyclePolicy={
         "RetentionTriggers": {"TerminateHookAbandon": "terminate"}})
+
+
+class Inbox:
+    """An HTTP endpoint that keeps what it is sent."""
+
+    def __init__(self):
+        inbox = self
+        self.requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                inbox.requests.append((dict(self.headers), json.loads(body)))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/inbox"
+
+    def of_type(self, kind):
+        return [body for headers, body in self.requests if headers["x-amz-sns-message-type"] == kind]
+
+
+@pytest.fixture
+def inbox():
+    inbox = Inbox()
+    yield inbox
+    inbox.server.shutdown()
+
+
+@pytest.fixture
+def queue(sqs):
+    """Makes queues; gives URL and ARN."""
+    made = []
+
+    def make(name, **attributes):
+        url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        made.append(url)
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        return url, arn
+
+    yield make
+    for url in made:
+        sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def topic(sns):
+    made = []
+
+    def make(name):
+        made.append(sns.create_topic(Name=name)["TopicArn"])
+        return made[-1]
+
+    yield make
+    for arn in made:
+        sns.delete_topic(TopicArn=arn)
+
+
+def fetch(sqs, url, wait=10):
+    """The next message, removed from its queue."""
+    messages = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=wait).get("Messages", [])
+    if not messages:
+        return None
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=messages[0]["ReceiptHandle"])
+    return messages[0]["Body"]
+
+
+def test_queues_hide_what_was_received_and_wait_for_what_comes(sqs, queue):
+    url, arn = queue("plain", VisibilityTimeout="1")
+    assert arn == "arn:aws:sqs:us-east-1:123456789012:plain"
+    assert sqs.get_queue_url(QueueName="plain")["QueueUrl"] == url
+    assert url in sqs.list_queues(QueueNamePrefix="pl")["QueueUrls"]
+    sqs.send_message(QueueUrl=url, MessageBody="one", MessageAttributes={
+        "n": {"DataType": "Number", "StringValue": "1"}})
+    first = sqs.receive_message(QueueUrl=url, AttributeNames=["All"], MessageAttributeNames=["All"])["Messages"][0]
+    assert (first["Body"], first["Attributes"]["ApproximateReceiveCount"]) == ("one", "1")
+    assert first["MessageAttributes"]["n"]["StringValue"] == "1"
+    assert "Messages" not in sqs.receive_message(QueueUrl=url)
+    # Its time runs out, and it is seen again: the poll waits for that.
+    again = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10, AttributeNames=["All"])["Messages"][0]
+    assert (again["MessageId"], again["Attributes"]["ApproximateReceiveCount"]) == (first["MessageId"], "2")
+    sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=again["ReceiptHandle"], VisibilityTimeout=100)
+    counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert (counts["ApproximateNumberOfMessages"], counts["ApproximateNumberOfMessagesNotVisible"]) == ("0", "1")
+    done = sqs.delete_message_batch(QueueUrl=url, Entries=[
+        {"Id": "a", "ReceiptHandle": again["ReceiptHandle"]}, {"Id": "b", "ReceiptHandle": "nonsense"}])
+    assert ([e["Id"] for e in done["Successful"]], [e["Id"] for e in done["Failed"]]) == (["a"], ["b"])
+    # A poll that waits hears of a message at once.
+    timer = threading.Timer(0.2, lambda: sqs.send_message(QueueUrl=url, MessageBody="two"))
+    timer.start()
+    begun = time.monotonic()
+    assert fetch(sqs, url, wait=20) == "two"
+    assert time.monotonic() - begun < 10
+    with pytest.raises(sqs.exceptions.QueueDoesNotExist) as error:
+        sqs.get_queue_url(QueueName="nowhere")
+    assert error.value.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+
+
+def test_topics_tell_queues_and_endpoints(sns, sqs, topic, queue, inbox):
+    arn = topic("news")
+    assert arn in [t["TopicArn"] for t in sns.list_topics()["Topics"]]
+    (enveloped, enveloped_arn), (raw, raw_arn) = queue("enveloped"), queue("raw")
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=enveloped_arn)
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=raw_arn, Attributes={"RawMessageDelivery": "true"})
+    pending = sns.subscribe(TopicArn=arn, Protocol="http", Endpoint=inbox.url)
+    assert pending["SubscriptionArn"] == "pending confirmation"
+    asked = until(lambda: inbox.of_type("SubscriptionConfirmation"), "a question for confirmation")[0]
+    sns.publish(TopicArn=arn, Message="before")
+    assert fetch(sqs, raw) == "before"
+    fetch(sqs, enveloped)
+    # The URL in the question confirms without a signature.
+    urllib.request.urlopen(asked["SubscribeURL"], timeout=10).read()
+    subscriptions = sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]
+    assert sorted(s["Protocol"] for s in subscriptions) == ["http", "sqs", "sqs"]
+    assert all(s["SubscriptionArn"].startswith(arn) for s in subscriptions)
+    published = sns.publish(TopicArn=arn, Subject="S", Message="after")["MessageId"]
+    assert fetch(sqs, raw) == "after"
+    message = json.loads(fetch(sqs, enveloped))
+    assert (message["Type"], message["Subject"], message["Message"]) == ("Notification", "S", "after")
+    assert (message["MessageId"], message["TopicArn"]) == (published, arn)
+    told = until(lambda: inbox.of_type("Notification"), "a notification")
+    assert [m["Message"] for m in told] == ["after"]
+    assert refused(sns.subscribe, TopicArn=arn, Protocol="email", Endpoint="a@b.example")["Code"] == "InvalidParameter"
+    assert refused(sns.publish, TopicArn=arn + "x", Message="m")["Code"] == "NotFound"
+
+
+def test_a_group_tells_its_topics_of_launches_and_terminations(autoscaling, sns, sqs, topic, queue, group):
+    arn, (url, queue_arn) = topic("fleet"), queue("fleet")
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn, Attributes={"RawMessageDelivery": "true"})
+    name = group("told")
+    types = ["autoscaling:EC2_INSTANCE_LAUNCH", "autoscaling:EC2_INSTANCE_TERMINATE"]
+    autoscaling.put_notification_configuration(AutoScalingGroupName=name, TopicARN=arn, NotificationTypes=types)
+    assert json.loads(fetch(sqs, url))["Event"] == "autoscaling:TEST_NOTIFICATION"
+    shown = autoscaling.describe_notification_configurations(AutoScalingGroupNames=[name])["NotificationConfigurations"]
+    assert [(c["TopicARN"], c["NotificationType"]) for c in shown] == [(arn, t) for t in types]
+    autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
+    launched = json.loads(fetch(sqs, url))
+    instance = in_service(autoscaling, name, 1)[0]["InstanceId"]
+    assert launched["Event"] == types[0] and launched["EC2InstanceId"] == instance
+    assert (launched["StatusCode"], launched["Progress"]) == ("InProgress", 50)
+    assert launched["Description"] == f"Launching a new EC2 instance: {instance}"
+    autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=0)
+    assert json.loads(fetch(sqs, url))["Event"] == types[1]
+    autoscaling.delete_notification_configuration(AutoScalingGroupName=name, TopicARN=arn)
+    assert not autoscaling.describe_notification_configurations(
+        AutoScalingGroupNames=[name])["NotificationConfigurations"]
+    error = refused(autoscaling.put_notification_configuration, AutoScalingGroupName=name, TopicARN=arn + "-no",
+                    NotificationTypes=types)
+    assert error["Code"] == "ValidationError"
+
+
+def test_a_hook_tells_its_queue_and_events_are_logged(autoscaling, sqs, queue, group, server):
+    url, arn = queue("hooks")
+    name = group("announced", MinSize=1, LifecycleHookSpecificationList=[{
+        "LifecycleHookName": "in", "LifecycleTransition": LAUNCHING, "NotificationTargetARN": arn,
+        "RoleARN": "arn:aws:iam::123456789012:role/hooks", "NotificationMetadata": "about it"}])
+    assert json.loads(fetch(sqs, url))["Event"] == "autoscaling:TEST_NOTIFICATION"
+    told = json.loads(fetch(sqs, url))
+    instance = in_state(autoscaling, name, "Pending:Wait")[0]["InstanceId"]
+    assert told["EC2InstanceId"] == instance and told["LifecycleTransition"] == LAUNCHING
+    assert (told["NotificationMetadata"], told["Origin"], told["Destination"]) == ("about it", "EC2", "AutoScalingGroup")
+    autoscaling.complete_lifecycle_action(
+        AutoScalingGroupName=name, LifecycleHookName="in", LifecycleActionToken=told["LifecycleActionToken"],
+        LifecycleActionResult="CONTINUE")
+    in_service(autoscaling, name, 1)
+    printed = subprocess.run([PUFFER, "events", "--group", name, "--data-dir", server.data_dir],
+                             capture_output=True, check=True, text=True).stdout
+    events = [json.loads(line) for line in printed.splitlines()]
+    assert [e["detail-type"] for e in events] == [
+        "EC2 Instance-launch Lifecycle Action", "EC2 Instance Launch Successful"]
+    assert all(e["source"] == "aws.autoscaling" and e["detail"]["EC2InstanceId"] == instance for e in events)
+    error = refused(autoscaling.put_lifecycle_hook, AutoScalingGroupName=name, LifecycleHookName="in",
+                    NotificationTargetARN=arn + "-no")
+    assert "Unable to publish test message" in error["Message"]

@@ -15,6 +15,8 @@ pub struct Ctx {
     pub account: String,
     /// The one region.
     pub region: String,
+    /// Host and port at which the server is asked: part of queues' URLs.
+    pub endpoint: String,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// The resources.

@@ -10,6 +10,8 @@ mod elbv2;
 mod error;
 mod registry;
 mod requirements;
+mod sns;
+mod sqs;
 mod ssm;
 mod sts;
 
@@ -27,5 +29,7 @@ pub fn registry() -> Registry {
     ec2::register(&mut registry);
     ssm::register(&mut registry);
     sts::register(&mut registry);
+    sns::register(&mut registry);
+    sqs::register(&mut registry);
     registry
 }

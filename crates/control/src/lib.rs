@@ -18,6 +18,7 @@ mod metadata_source;
 mod metric_collect;
 mod metric_flush;
 mod network_sync;
+mod notify;
 mod placement;
 mod policy_execute;
 mod port_policy;
@@ -42,6 +43,7 @@ pub use metric_flush::MetricFlush;
 pub use network_sync::{
     FabricPlacement, NetworkReady, NetworkSync, NetworkSyncStatus, NotReady, desired_network,
 };
+pub use notify::{Notify, NotifyStatus};
 pub use placement::{LoopbackPlacement, Place, Placement, PlacementError};
 pub use policy_execute::PolicyExecute;
 pub use port_policy::PortPolicy;

@@ -96,12 +96,11 @@ pub fn put(
     group: &str,
     name: &str,
     settings: &HookSettings,
-) -> Result<(), HookError> {
+) -> Result<std::sync::Arc<Group>, HookError> {
     let mut changed = Group::clone(&*groups::active(&tx.reader(), group)?);
     apply(&mut changed, name, settings)?;
     changed.generation += 1;
-    tx.put(changed);
-    Ok(())
+    Ok(tx.put(changed))
 }
 
 /// `DeleteLifecycleHook`. Whoever waits for it goes on: a launch is given up, a termination continues.

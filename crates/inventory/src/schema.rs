@@ -1,4 +1,4 @@
-use puffer_core::{alarm, autoscaling, ec2, elb, ssm};
+use puffer_core::{alarm, autoscaling, ec2, elb, event, messaging, ssm};
 use puffer_store::Schema;
 
 /// Every collection of the store.
@@ -31,4 +31,10 @@ pub fn schema() -> Schema {
         .with::<elb::Rule>()
         .with::<elb::TargetGroup>()
         .with::<elb::Target>()
+        .with::<event::Event>()
+        .with::<messaging::Topic>()
+        .with::<messaging::TopicSubscription>()
+        .with::<messaging::Queue>()
+        .with::<messaging::QueueMessage>()
+        .with::<messaging::HttpDelivery>()
 }

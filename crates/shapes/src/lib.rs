@@ -25,6 +25,8 @@ service!(autoscaling, "EC2 Auto Scaling.");
 service!(cloudwatch, "CloudWatch.");
 service!(ec2, "EC2.");
 service!(elbv2, "Elastic Load Balancing v2.");
+service!(sns, "Simple Notification Service.");
+service!(sqs, "Simple Queue Service.");
 service!(ssm, "Systems Manager: parameters.");
 service!(sts, "Security Token Service.");
 
@@ -36,4 +38,6 @@ pub static SERVICES: &[&puffer_wire::ServiceSchema] = &[
     &cloudwatch::SERVICE,
     &sts::SERVICE,
     &ssm::SERVICE,
+    &sns::SERVICE,
+    &sqs::SERVICE,
 ];

@@ -80,6 +80,7 @@ pub(crate) async fn start(world: &Arc<World>, store: Store, life: u64) -> Result
     run(world, &store, &metrics, &clock, life);
     let rng: Pcg64 = dice(seed, &format!("api of life {life}"));
     Ok(Arc::new(Ctx {
+        endpoint: "127.0.0.1:80".into(),
         account: ACCOUNT.into(),
         region: REGION.into(),
         clock,

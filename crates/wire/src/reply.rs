@@ -77,10 +77,23 @@ impl Reply {
                 reply.error_type = Some(json::exception_name(service, fault).to_owned());
                 if service.is_some_and(|s| s.query_compatible) {
                     let blame = if fault.sender { "Sender" } else { "Receiver" };
-                    reply.query_error = Some(format!("{};{blame}", fault.code));
+                    reply.query_error = Some(format!("{};{blame}", legacy_code(&fault.code)));
                 }
             }
         }
         reply
+    }
+}
+
+/// The code that a service used when it still spoke the query protocol, where that differs from today's name.
+fn legacy_code(code: &str) -> &str {
+    match code {
+        "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueNameExists" => "QueueAlreadyExists",
+        "MessageNotInflight" => "AWS.SimpleQueueService.MessageNotInflight",
+        "EmptyBatchRequest" => "AWS.SimpleQueueService.EmptyBatchRequest",
+        "TooManyEntriesInBatchRequest" => "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+        "BatchEntryIdsNotDistinct" => "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+        other => other,
     }
 }

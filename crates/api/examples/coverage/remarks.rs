@@ -7,6 +7,8 @@ pub(crate) fn title(service: &str) -> &str {
         "cloudwatch" => "CloudWatch",
         "ec2" => "EC2",
         "elbv2" => "Elastic Load Balancing v2",
+        "sns" => "Simple Notification Service",
+        "sqs" => "Simple Queue Service",
         "ssm" => "Systems Manager",
         "sts" => "STS",
         other => other,
@@ -32,6 +34,11 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
             "Application load balancers over HTTP/1.1. Network and gateway load balancers, TLS, HTTP/2 and IPv6 are refused \
              with an error that says so."
         }
+        "sns" => {
+            "Topics, and subscriptions of queues and HTTP endpoints. A message is delivered at least once; to endpoints, about ten \
+             times in a quarter of an hour."
+        }
+        "sqs" => "Standard queues of at most 10,000 messages.",
         "ssm" => "Parameters that name images, so that `resolve:ssm:` in a launch template works. Read only.",
         _ => return None,
     })
@@ -47,7 +54,11 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
     Some(match (service, operation) {
         ("autoscaling", "CreateAutoScalingGroup") => GROUP,
         ("autoscaling", "UpdateAutoScalingGroup") => "Refuses the same parameters as CreateAutoScalingGroup.",
-        ("autoscaling", "PutLifecycleHook") => "Refused: NotificationTargetARN.",
+        ("sns", "Subscribe") => {
+            "Protocols `sqs` and `http`. Refused: https, email, SMS, Lambda, filter policies."
+        }
+        ("sns", "Publish") => "Messages are not signed. Refused: message attributes.",
+        ("sqs", "CreateQueue") => "Standard queues. Refused: FIFO, policies, dead-letter queues, encryption.",
         ("autoscaling", "CreateLaunchConfiguration") => {
             "Refused: InstanceId, SpotPrice, KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy."
         }
@@ -61,13 +72,9 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
         ("autoscaling", "DescribeScalingActivities") => "Refused: Filters.",
-        (
-            "autoscaling",
-            "DescribeNotificationConfigurations"
-            | "DescribeInstanceRefreshes"
-            | "DescribeWarmPool"
-            | "DescribeLoadBalancers",
-        ) => NONE_EXIST,
+        ("autoscaling", "DescribeInstanceRefreshes" | "DescribeWarmPool" | "DescribeLoadBalancers") => {
+            NONE_EXIST
+        }
         ("cloudwatch", "PutMetricAlarm") => {
             "Alarm actions are scaling policies; other actions are refused. Refused: anomaly detection, EvaluationCriteria."
         }

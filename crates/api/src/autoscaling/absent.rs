@@ -10,7 +10,6 @@ use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.serve::<shape::DescribeNotificationConfigurations, _>(notification_configurations);
     registry.serve::<shape::DescribeInstanceRefreshes, _>(instance_refreshes);
     registry.serve::<shape::DescribeWarmPool, _>(warm_pool);
     registry.serve::<shape::DescribeLoadBalancers, _>(load_balancers);
@@ -19,16 +18,6 @@ pub(super) fn register(registry: &mut Registry) {
 fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
     let name = required(name, "autoScalingGroupName")?;
     Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
-}
-
-async fn notification_configurations(
-    _: Arc<Ctx>,
-    _: shape::DescribeNotificationConfigurationsType,
-) -> Result<shape::DescribeNotificationConfigurationsAnswer, ApiError> {
-    Ok(shape::DescribeNotificationConfigurationsAnswer {
-        notification_configurations: Some(Vec::new()),
-        next_token: None,
-    })
 }
 
 async fn instance_refreshes(

@@ -91,7 +91,10 @@ async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Resul
                 let reason = format!("the group began with {}", group.desired);
                 texts::note_desired(&mut group, cause, vec![reason]);
             }
-            tx.put(group);
+            let group = tx.put(group);
+            for hook in group.hooks.values() {
+                lifecycle_hooks::test_target(&cx, tx, &group, hook)?;
+            }
             Ok(())
         })
         .await?;

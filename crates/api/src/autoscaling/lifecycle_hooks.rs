@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use puffer_core::autoscaling::Group;
 use puffer_core::autoscaling::hook::{HookResult, LifecycleHook, Transition};
-use puffer_inventory::groups;
+use puffer_core::ids;
 use puffer_inventory::lifecycle_hooks::{self, ActionAddress, HookError, HookSettings};
+use puffer_inventory::{groups, notices};
 use puffer_shapes::autoscaling as shape;
+use puffer_store::Transaction;
 
 use super::describe_groups::signed;
-use super::error::required;
+use super::error::{Refused, required};
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -46,7 +48,6 @@ pub(super) fn add(group: &mut Group, list: &[shape::LifecycleHookSpecification])
             role: spec.role_arn.clone(),
             metadata: spec.notification_metadata.clone(),
         };
-        check_target(&settings)?;
         lifecycle_hooks::apply(group, &name, &settings)?;
     }
     Ok(())
@@ -89,11 +90,22 @@ fn result(name: &str) -> Result<HookResult, ApiError> {
     })
 }
 
-/// Who is to be told must be somebody that Puffer can tell.
-fn check_target(settings: &HookSettings) -> Result<(), ApiError> {
-    match settings.target.as_deref() {
-        None | Some("") => Ok(()),
-        Some(_) => Err(super::error::unsupported("NotificationTargetARN")),
+/// Whoever is to be told of a hook's waits is told so at once; a target that does not exist is refused.
+pub(super) fn test_target(
+    cx: &Ctx,
+    tx: &mut Transaction<'_>,
+    group: &Group,
+    hook: &LifecycleHook,
+) -> Result<(), ApiError> {
+    let Some(target) = &hook.target else { return Ok(()) };
+    let request = ids::uuid(&mut cx.fork_rng());
+    match notices::test(tx, group, target, &request, cx.clock.now()) {
+        true => Ok(()),
+        false => Err(ApiError::validation(format!(
+            "Unable to publish test message to notification target {target} using IAM role {}. Please check your target \
+             and role configuration and try to put lifecycle hook again.",
+            hook.role.as_deref().unwrap_or("none")
+        ))),
     }
 }
 
@@ -111,8 +123,16 @@ async fn put(
         role: input.role_arn,
         metadata: input.notification_metadata,
     };
-    check_target(&settings)?;
-    cx.store.transact::<_, HookError>(|tx| lifecycle_hooks::put(tx, &group, &name, &settings)).await?;
+    let is_new = settings.target.as_ref().is_some_and(|t| !t.is_empty());
+    cx.store
+        .transact::<_, Refused>(|tx| {
+            let group = lifecycle_hooks::put(tx, &group, &name, &settings).map_err(ApiError::from)?;
+            match group.hooks.get(&name) {
+                Some(hook) if is_new => Ok(test_target(&cx, tx, &group, hook)?),
+                _ => Ok(()),
+            }
+        })
+        .await?;
     Ok(shape::PutLifecycleHookAnswer::default())
 }
 

@@ -17,6 +17,7 @@ mod lifecycle_hooks;
 mod members;
 mod metrics_collection;
 mod mixed_policy;
+mod notifications;
 mod paging;
 mod policies;
 mod policy_shapes;
@@ -38,6 +39,7 @@ pub(crate) fn register(registry: &mut Registry) {
     instances::register(registry);
     members::register(registry);
     lifecycle_hooks::register(registry);
+    notifications::register(registry);
     execute_policy::register(registry);
     launch_configurations::register(registry);
     policies::register(registry);

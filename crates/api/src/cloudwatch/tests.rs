@@ -26,6 +26,7 @@ fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW));
     let cx = Ctx {
+        endpoint: "127.0.0.1:1".into(),
         account: "123456789012".into(),
         region: "us-east-1".into(),
         clock: Arc::clone(&clock) as _,

@@ -38,6 +38,7 @@ async fn world() -> World {
     let now = Timestamp::from_secs(1_795_231_680);
     store.transact::<_, BootstrapError>(|tx| bootstrap_account(tx, &wanted, now, &mut rng)).await.unwrap();
     let cx = Ctx {
+        endpoint: "127.0.0.1:1".into(),
         account: wanted.account,
         region: wanted.region,
         clock: Arc::clone(&clock) as _,

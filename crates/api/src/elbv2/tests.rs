@@ -37,6 +37,7 @@ async fn world() -> World {
     let clock = Arc::new(ManualClock::new(now));
     let metrics = dir.path().join("metrics.redb");
     let cx = Ctx {
+        endpoint: "127.0.0.1:1".into(),
         account: wanted.account,
         region: wanted.region,
         metrics: puffer_metrics::Metrics::open(&metrics, Arc::clone(&clock) as _, Default::default())

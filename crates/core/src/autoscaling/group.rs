@@ -168,6 +168,9 @@ pub struct Group {
     /// `InstanceLifecyclePolicy`: an instance whose termination hook is abandoned stays, out of service.
     #[serde(default)]
     pub retain_on_abandon: bool,
+    /// Topics that are told of launches and terminations, and of which types.
+    #[serde(default)]
+    pub notifications: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// `AvailabilityZoneImpairmentPolicy`.
@@ -267,6 +270,7 @@ impl Group {
             context: None,
             hooks: BTreeMap::new(),
             retain_on_abandon: false,
+            notifications: BTreeMap::new(),
         }
     }
 

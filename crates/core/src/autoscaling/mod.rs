@@ -11,6 +11,7 @@ pub mod hook;
 pub mod lifecycle;
 mod member;
 pub mod mixed;
+pub mod notice;
 pub mod plan;
 mod policy;
 pub mod process;

@@ -7,6 +7,8 @@ use puffer_core::{Timestamp, ids};
 use puffer_store::Transaction;
 use rand::Rng;
 
+use crate::notices;
+
 /// A new activity.
 pub(crate) struct Begin<'a> {
     pub(crate) group: &'a Group,
@@ -56,14 +58,7 @@ pub(crate) fn set_status(tx: &mut Transaction<'_>, id: &str, status: ActivitySta
 
 /// Ends an activity.
 pub(crate) fn close(tx: &mut Transaction<'_>, id: &str, status: ActivityStatus, now: Timestamp) {
-    if tx.get::<Activity>(id).is_none_or(|a| a.status.is_final()) {
-        return;
-    }
-    tx.update::<Activity>(id, |a| {
-        a.status = status;
-        a.progress = 100;
-        a.ended_at = Some(now);
-    });
+    finish(tx, id, status, now, |_| ());
 }
 
 /// Ends an activity with a message.
@@ -74,8 +69,7 @@ pub(crate) fn close_with(
     message: String,
     now: Timestamp,
 ) {
-    close(tx, id, status, now);
-    tx.update::<Activity>(id, |a| a.status_message = Some(message));
+    finish(tx, id, status, now, |a| a.status_message = Some(message));
 }
 
 /// Ends a launch that a lifecycle hook gave up.
@@ -86,19 +80,40 @@ pub(crate) fn give_up_launch(
     message: &str,
     now: Timestamp,
 ) {
-    close_with(tx, id, ActivityStatus::Cancelled, message.to_owned(), now);
-    tx.update::<Activity>(id, |a| a.description = texts::launch_given_up(instance_id, message));
+    finish(tx, id, ActivityStatus::Cancelled, now, |a| {
+        a.description = texts::launch_given_up(instance_id, message);
+        a.status_message = Some(message.to_owned());
+    });
 }
 
 /// Ends a launch that failed.
 pub(crate) fn fail_launch(tx: &mut Transaction<'_>, id: &str, message: &str, now: Timestamp) {
-    tx.update::<Activity>(id, |a| {
-        a.status = ActivityStatus::Failed;
-        a.progress = 100;
-        a.ended_at = Some(now);
+    finish(tx, id, ActivityStatus::Failed, now, |a| {
         a.description = texts::launch_failed(message);
         a.status_message = Some(texts::launch_failed_status(message));
     });
+}
+
+/// Ends an activity that has not ended, and announces it.
+fn finish(
+    tx: &mut Transaction<'_>,
+    id: &str,
+    status: ActivityStatus,
+    now: Timestamp,
+    change: impl FnOnce(&mut Activity),
+) {
+    if tx.get::<Activity>(id).is_none_or(|a| a.status.is_final()) {
+        return;
+    }
+    let ended = tx.update::<Activity>(id, |a| {
+        a.status = status;
+        a.progress = 100;
+        a.ended_at = Some(now);
+        change(a);
+    });
+    if let Some(activity) = ended {
+        notices::activity_ended(tx, &activity, now);
+    }
 }
 
 /// Percent shown for a status.

@@ -2,6 +2,7 @@
 
 use puffer_core::autoscaling::hook::{self, HookAction, HookStand, Transition};
 use puffer_core::autoscaling::lifecycle::{Next, next};
+use puffer_core::autoscaling::notice::{HookNotice, Party};
 use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts};
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_core::{ErrorClass, Timestamp, ids};
@@ -9,7 +10,7 @@ use puffer_store::Transaction;
 
 use super::activity::{self, Begin};
 use super::{Observation, Observed, Step, subnet_of};
-use crate::instances;
+use crate::{instances, notices};
 
 /// Tag that names an instance's group.
 pub const TAG_GROUP_NAME: &str = "aws:autoscaling:groupName";
@@ -62,7 +63,22 @@ impl Step<'_, '_> {
     fn wait_for_hooks(&mut self, observed: &Observed, transition: Transition) {
         let mut actions = Vec::new();
         for (name, hook) in hook::of_transition(&self.group.hooks, transition) {
-            actions.push(HookAction::begin(name, hook, ids::uuid(self.rng), self.now));
+            let mut action = HookAction::begin(name, hook, ids::uuid(self.rng), self.now);
+            let (origin, destination) = parties(&observed.member, transition);
+            let waits = HookNotice {
+                group: &self.group.name,
+                instance_id: &observed.member.instance_id,
+                action: &action,
+                transition,
+                metadata: hook.metadata.as_deref(),
+                origin,
+                destination,
+            };
+            if !notices::hook_waits(self.tx, &self.group, &waits, hook.target.as_deref(), self.now) {
+                // Nobody hears of the wait, so nobody will end it.
+                action.result = Some(hook.default_result);
+            }
+            actions.push(action);
         }
         if let hook::Verdict::Wait(until) = hook::judge(&actions, self.now) {
             self.report.later(until);
@@ -213,6 +229,14 @@ impl Step<'_, '_> {
         release(self.tx, &observed.member.instance_id, self.now);
         self.report.moved += 1;
         self.finished = true;
+    }
+}
+
+/// Where a member on its way comes from and goes to.
+fn parties(_: &Member, transition: Transition) -> (Party, Party) {
+    match transition {
+        Transition::Launching => (Party::Ec2, Party::Group),
+        Transition::Terminating => (Party::Group, Party::Ec2),
     }
 }
 

@@ -3,6 +3,7 @@
 mod balancer;
 mod doctor;
 mod env;
+mod events;
 mod explain;
 mod image;
 mod serve;
@@ -33,6 +34,8 @@ enum Command {
     Status(status::Args),
     /// Say why: an activity's or a group's causes and the numbers behind them
     Explain(explain::Args),
+    /// Print the newest events in EventBridge's form, one JSON document a line
+    Events(events::Args),
     /// Run the data plane of the load balancers (the server starts it by itself)
     Balancer(balancer::Args),
     /// Build, import and list images
@@ -52,6 +55,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Balancer(args) => balancer::run(args),
         Command::Image(args) => image::run(args),
         Command::Doctor(args) => doctor::run(&args),

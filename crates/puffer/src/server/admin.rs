@@ -36,6 +36,13 @@ pub(crate) enum Question {
     },
     /// Simulated instances: let something happen.
     Simulate(Box<super::simulate::Simulate>),
+    /// The newest events, oldest first.
+    Events {
+        /// Only of this group.
+        group: Option<String>,
+        /// At most so many.
+        most: usize,
+    },
     /// End the server (instances and balancers go on).
     Stop,
 }
@@ -50,6 +57,8 @@ pub(crate) enum Answer {
     Activities(Vec<ActivityReport>),
     /// To [`Question::Simulate`].
     Done,
+    /// To [`Question::Events`]: as EventBridge has them.
+    Events(Vec<serde_json::Value>),
     /// To [`Question::Stop`].
     Stopping,
     /// The question cannot be answered; why.

@@ -81,6 +81,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let cx = Arc::new(Ctx {
         account: args.account.clone(),
         region: args.region.clone(),
+        endpoint: endpoint.to_string(),
         clock: Arc::clone(&clock),
         store: store.clone(),
         metrics: metrics.clone(),
@@ -174,6 +175,7 @@ fn answers(
             Some(driver) => what.apply(driver).map_or_else(Answer::Error, |()| Answer::Done),
             None => Answer::Error(format!("this server's instances are real ({})", kind.name())),
         },
+        Question::Events { group, most } => Answer::Events(report::events(&store, group.as_deref(), most)),
         Question::Stop => {
             stop.send_replace(true);
             Answer::Stopping

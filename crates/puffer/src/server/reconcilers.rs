@@ -11,7 +11,7 @@ use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     ActivityPrune, AlarmAction, AlarmEvaluate, CompositeEvaluate, ImageSource, InstanceAction, MetricCollect,
-    MetricFlush, NoFiles, PolicyExecute, RunningReconciler, ScheduleRun, spawn,
+    MetricFlush, NoFiles, Notify, PolicyExecute, RunningReconciler, ScheduleRun, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -101,6 +101,7 @@ pub(super) async fn start(
         spawn(composites, stopped.clone()),
         spawn(usage, stopped.clone()),
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
+        spawn(Notify::new(store.clone(), Arc::clone(clock)), stopped.clone()),
         spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),
     ];
     running.extend(network.running);

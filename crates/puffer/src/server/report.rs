@@ -5,6 +5,7 @@ use puffer_core::autoscaling::{
 };
 use puffer_core::ec2::Instance;
 use puffer_core::elb::{Listener, LoadBalancer, Target, TargetState};
+use puffer_core::event::Event;
 use puffer_store::{Reader, Store};
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,15 @@ pub(crate) fn activities(store: &Store, what: &str) -> Option<Vec<ActivityReport
         Some(one) => Some(vec![activity(&one)]),
         None => r.get::<Group>(what).map(|g| newest_activities(r, &g.name, usize::MAX)),
     })
+}
+
+/// The newest events, of one group or of all, oldest first.
+pub(crate) fn events(store: &Store, group: Option<&str>, most: usize) -> Vec<serde_json::Value> {
+    let all = match group {
+        Some(group) => store.list_by::<Event>("group", group),
+        None => store.list::<Event>(),
+    };
+    all[all.len().saturating_sub(most)..].iter().map(|e| e.to_json()).collect()
 }
 
 fn group(r: &Reader<'_>, group: &Group, value_of: &MetricValue<'_>) -> GroupReport {
