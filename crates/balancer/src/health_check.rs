@@ -19,6 +19,10 @@ use crate::plane::group::{Group, Target};
 
 /// How far an interval may differ from the configured one, in percent, so that checks spread out over time.
 const JITTER_PERCENT: u64 = 5;
+/// Shortest time between two questions to a target that has never answered well.
+const EAGER_GAP: Duration = Duration::from_millis(250);
+/// Such a target is asked again after this part of the time that it has been waited for.
+const EAGER_PART: u32 = 8;
 
 /// A target's check.
 pub(crate) struct Check {
@@ -105,20 +109,34 @@ impl Check {
 }
 
 /// Checks the target until the task is aborted. The first check is at once: a new target should serve soon.
+///
+/// One whose app is still starting would then wait for a whole interval. So while a target is `initial` it is also asked between
+/// its checks, and only good news counts: a failure there says nothing that the next check does not say. The gaps grow with the
+/// time waited, so that a fleet that never comes up is not asked more and more.
 pub(crate) async fn run(check: Check) {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(check.target.cookie_name() ^ check.shared.epoch);
     if check.group.checking(&check.target) {
         check.shared.changed();
     }
+    let registered = Instant::now();
+    let mut due = registered;
     loop {
         let begun = Instant::now();
         let outcome = check.probe().await;
+        let counts = begun >= due || outcome.failure().is_none();
+        if begun >= due {
+            let percent = rng.random_range(100 - JITTER_PERCENT..=100 + JITTER_PERCENT);
+            due = begun + Duration::from_millis(check.interval_ms.saturating_mul(percent) / 100);
+        }
         let now = check.shared.clock.now();
-        if check.group.observe(&check.target, outcome, check.thresholds, now) {
+        if counts && check.group.observe(&check.target, outcome, check.thresholds, now) {
             tracing::info!(group = %check.group.arn, target = %check.target.id, ?outcome, "target health changed");
             check.shared.changed();
         }
-        let percent = rng.random_range(100 - JITTER_PERCENT..=100 + JITTER_PERCENT);
-        sleep_until(begun + Duration::from_millis(check.interval_ms.saturating_mul(percent) / 100)).await;
+        let next = match check.target.is_unproven() {
+            true => due.min(begun + EAGER_GAP.max(registered.elapsed() / EAGER_PART)),
+            false => due,
+        };
+        sleep_until(next).await;
     }
 }

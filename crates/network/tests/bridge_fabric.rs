@@ -380,24 +380,3 @@ fn a_filter_that_drops_what_is_forwarded_is_found_and_its_remedy_works() {
         runtime.block_on(fabric.teardown()).unwrap();
     });
 }
-
-#[test]
-fn one_more_instance_among_thousands_is_a_small_change() {
-    in_fresh_namespace(|| {
-        let (runtime, fabric, mut desired) = (runtime(), fabric(), network());
-        for n in 0..2000u32 {
-            let address = Ipv4Addr::from(0xac1f_0100 + n);
-            let kind = EndpointKind::Instance { id: format!("i-x{n}"), mac: "02:00:00:00:00:09".into() };
-            let endpoint = Endpoint { kind, groups: vec!["sg-web".into()] };
-            desired.endpoints.insert(("subnet-a".into(), address), endpoint);
-        }
-        let begin = tokio::time::Instant::now();
-        runtime.block_on(fabric.apply(&desired)).unwrap();
-        let first = begin.elapsed();
-        add_instance(&mut desired, 3, "subnet-b", "172.31.16.11", "sg-web");
-        let begin = tokio::time::Instant::now();
-        runtime.block_on(fabric.apply(&desired)).unwrap();
-        eprintln!("2000 instances: {first:?}; one more: {:?}", begin.elapsed());
-        runtime.block_on(fabric.teardown()).unwrap();
-    });
-}

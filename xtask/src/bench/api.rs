@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::load::{self, Client, Figures};
+use super::machine;
 use super::server::{self, Server};
 
 const N_GROUPS: usize = 100;
@@ -32,7 +33,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let binary = server::binary(&args.binary)?;
-    let server = Server::start(&binary)?;
+    let server = Server::start(&binary, &[])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let length = Duration::from_secs(args.seconds);
     let rows = runtime.block_on(async {
@@ -62,6 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             json!({
                 "name": name, "goal_per_s": goal, "per_s": f.per_second, "p50_us": f.p50_us, "p99_us": f.p99_us,
                 "answer_bytes": f.answer_bytes, "server_cpu_us_per_request": f.cpu_us_per_request,
+                "generator_cpu_us_per_request": f.own_cpu_us_per_request, "other_processes_cpus": f.others_cpus,
             })
         });
         std::fs::write(file, serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)?;
@@ -74,13 +76,13 @@ const SET: &str = "Action=SetDesiredCapacity&Version=2011-01-01";
 
 /// Makes the groups. They launch nothing, so that what is measured is the API and the store.
 async fn prepare(server: &Server) -> anyhow::Result<()> {
-    let mut ec2 = Client::connect(server, "ec2").await?;
+    let mut ec2 = Client::connect(&server.endpoint, "ec2").await?;
     ec2.call(
         "Action=CreateLaunchTemplate&Version=2016-11-15&LaunchTemplateName=bench\
          &LaunchTemplateData.ImageId=ami-0123456789abcdef0&LaunchTemplateData.InstanceType=t3.micro",
     )
     .await?;
-    let mut autoscaling = Client::connect(server, "autoscaling").await?;
+    let mut autoscaling = Client::connect(&server.endpoint, "autoscaling").await?;
     for g in 0..N_GROUPS {
         let create = "Action=CreateAutoScalingGroup&Version=2011-01-01&MinSize=0&MaxSize=4&LaunchTemplate.LaunchTemplateName=bench";
         let zones = "AvailabilityZones.member.1=us-east-1a&AvailabilityZones.member.2=us-east-1b";
@@ -93,13 +95,23 @@ async fn prepare(server: &Server) -> anyhow::Result<()> {
 
 fn show(rows: &[((&str, f64), Figures)]) {
     eprintln!(
-        "{:<40} {:>10} {:>10} {:>8} {:>8} {:>9} {:>11}",
-        "", "goal/s", "per s", "p50 µs", "p99 µs", "bytes", "CPU µs/req"
+        "{:<38} {:>8} {:>8} {:>7} {:>7} {:>7} {:>11} {:>11} {:>11}",
+        "", "goal/s", "per s", "p50 µs", "p99 µs", "bytes", "CPU µs/req", "generator's", "others' CPUs"
     );
     for ((name, goal), f) in rows {
         eprintln!(
-            "{name:<40} {goal:>10.0} {:>10.0} {:>8} {:>8} {:>9} {:>11.1}",
-            f.per_second, f.p50_us, f.p99_us, f.answer_bytes, f.cpu_us_per_request
+            "{name:<38} {goal:>8.0} {:>8.0} {:>7} {:>7} {:>7} {:>11.1} {:>11.1} {:>11.2}",
+            f.per_second,
+            f.p50_us,
+            f.p99_us,
+            f.answer_bytes,
+            f.cpu_us_per_request,
+            f.own_cpu_us_per_request,
+            f.others_cpus
         );
     }
+    eprintln!(
+        "\nThe generator runs on the same {} processors; what other processes take is missing to both.",
+        machine::n_cpus()
+    );
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde_json::json;
 
+use super::median;
 use super::proxies::{self, Proxy};
 use crate::{process, requirements};
 
@@ -122,10 +123,4 @@ fn report(args: &Args, samples: &BTreeMap<&str, Vec<Sample>>) -> anyhow::Result<
         bail!("goals missed against {}", missed.join(", "));
     }
     Ok(())
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -9,6 +9,7 @@ use puffer_wire::sigv4::{Signer, sign};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::machine;
 use super::server::Server;
 use crate::process::now;
 
@@ -19,6 +20,15 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Where a server is and how its requests are signed.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    /// Address and port.
+    pub(super) address: String,
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: String,
+}
+
 /// What a run found.
 pub(super) struct Figures {
     pub(super) per_second: f64,
@@ -27,6 +37,10 @@ pub(super) struct Figures {
     pub(super) answer_bytes: usize,
     /// Of the server, in microseconds.
     pub(super) cpu_us_per_request: f64,
+    /// Of the load generator, in microseconds.
+    pub(super) own_cpu_us_per_request: f64,
+    /// Processors that other processes of the machine used meanwhile.
+    pub(super) others_cpus: f64,
 }
 
 /// A connection that signs.
@@ -38,16 +52,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn connect(server: &Server, service: &str) -> anyhow::Result<Client> {
-        let stream = TcpStream::connect(&server.address).await.context("cannot connect to the server")?;
+    pub(super) async fn connect(to: &Endpoint, service: &str) -> anyhow::Result<Client> {
+        let stream = TcpStream::connect(&to.address).await.context("cannot connect to the server")?;
         stream.set_nodelay(true)?;
         let signer = Signer {
-            access_key_id: server.access_key_id.clone(),
-            secret_access_key: server.secret_access_key.clone(),
+            access_key_id: to.access_key_id.clone(),
+            secret_access_key: to.secret_access_key.clone(),
             region: "us-east-1".to_owned(),
             service: service.to_owned(),
         };
-        Ok(Client { stream, signer, host: server.address.clone(), buffer: Vec::new() })
+        Ok(Client { stream, signer, host: to.address.clone(), buffer: Vec::new() })
     }
 
     /// The bytes of a signed query request.
@@ -90,10 +104,12 @@ impl Client {
         Ok(total)
     }
 
-    /// Makes one call.
-    pub(super) async fn call(&mut self, body: &str) -> anyhow::Result<()> {
+    /// Makes one call; gives the answer's body.
+    pub(super) async fn call(&mut self, body: &str) -> anyhow::Result<String> {
         let request = self.request(body)?;
-        self.exchange(&request).await.map(drop)
+        self.exchange(&request).await.with_context(|| format!("calling {body}"))?;
+        let text = std::str::from_utf8(&self.buffer)?;
+        Ok(text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
     }
 }
 
@@ -110,7 +126,7 @@ pub(super) async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     let local = tokio::task::LocalSet::new();
     for i in 0..n_connections {
-        let mut client = Client::connect(server, service).await?;
+        let mut client = Client::connect(&server.endpoint, service).await?;
         let bodies = bodies(i);
         tasks.spawn_local_on(
             async move {
@@ -144,9 +160,10 @@ pub(super) async fn run(
     }
     let cpu = async {
         tokio::time::sleep_until(measure_from.into()).await;
-        let before = server.cpu_s();
+        let before = [server.cpu_s(), machine::own_cpu_s(), machine::busy_s()];
         tokio::time::sleep_until(end.into()).await;
-        server.cpu_s() - before
+        let after = [server.cpu_s(), machine::own_cpu_s(), machine::busy_s()];
+        std::array::from_fn(|i| after[i] - before[i])
     };
     let all = async {
         let mut all = Vec::new();
@@ -158,7 +175,8 @@ pub(super) async fn run(
         }
         Ok::<_, anyhow::Error>((all, answer_bytes))
     };
-    let (cpu_s, all) = local.run_until(async { tokio::join!(cpu, all) }).await;
+    let ([server_s, own_s, busy_s], all): ([f64; 3], _) =
+        local.run_until(async { tokio::join!(cpu, all) }).await;
     let (mut all, answer_bytes) = all?;
     all.sort_unstable();
     let at = |p: usize| all.get(all.len() * p / 100).copied().map_or(0, u64::from);
@@ -167,7 +185,9 @@ pub(super) async fn run(
         p50_us: at(50),
         p99_us: at(99),
         answer_bytes,
-        cpu_us_per_request: cpu_s * 1e6 / all.len().max(1) as f64,
+        cpu_us_per_request: server_s * 1e6 / all.len().max(1) as f64,
+        own_cpu_us_per_request: own_s * 1e6 / all.len().max(1) as f64,
+        others_cpus: ((busy_s - server_s - own_s) / length.as_secs_f64()).max(0.0),
     })
 }
 
@@ -175,4 +195,14 @@ pub(super) async fn run(
 fn unix_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The texts of the elements that `tag` opens, in an answer.
+pub(super) fn texts<'a>(xml: &'a str, tag: &'a str) -> impl Iterator<Item = &'a str> {
+    xml.split(tag).skip(1).filter_map(|rest| rest.split('<').next())
+}
+
+/// The first of them.
+pub(super) fn text(xml: &str, tag: &str) -> anyhow::Result<String> {
+    texts(xml, tag).next().map(str::to_owned).with_context(|| format!("no {tag} in {xml}"))
 }

@@ -13,14 +13,14 @@ const SECOND_LEVEL_TAGS: &str =
     "puffer:metric-period=1 puffer:scale-out-datapoints=3 puffer:scale-in-datapoints=8";
 
 /// Runs the steps of `labs/l0/lab.sh` with the AWS CLI.
-pub(super) struct Lab {
+pub(crate) struct Lab {
     environment: Vec<(String, String)>,
     state: PathBuf,
     aws: PathBuf,
 }
 
 impl Lab {
-    pub(super) fn new(server: &Server, python: &Path, name: &str, aws_timing: bool) -> anyhow::Result<Lab> {
+    pub(crate) fn new(server: &Server, python: &Path, name: &str, aws_timing: bool) -> anyhow::Result<Lab> {
         let state = server.data_dir().join(format!("{name}.lab"));
         let bin = python.join("bin");
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
@@ -47,18 +47,18 @@ impl Lab {
     }
 
     /// Runs one step of the script.
-    pub(super) fn run(&self, step: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, step: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let script = crate::root().join("labs/l0/lab.sh");
         process::output(self.command("bash").arg(script).arg(step).args(arguments)).map(drop)
     }
 
     /// Runs one call of the AWS CLI.
-    pub(super) fn aws(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    pub(crate) fn aws(&self, arguments: &[&str]) -> anyhow::Result<String> {
         process::output(self.command(&self.aws.to_string_lossy()).args(arguments))
     }
 
     /// A value that a step remembered.
-    pub(super) fn remembered(&self, name: &str) -> anyhow::Result<String> {
+    pub(crate) fn remembered(&self, name: &str) -> anyhow::Result<String> {
         let state = std::fs::read_to_string(&self.state)?;
         let prefix = format!("{name}=");
         let value = state.lines().rev().find_map(|l| l.strip_prefix(&prefix));

@@ -18,17 +18,17 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// Load that runs until it is stopped or its requests are used up.
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
     counts: Arc<Counts>,
 }
 
 /// What was sent and what came back.
-pub(super) struct LoadResult {
-    pub(super) sent: u64,
+pub(crate) struct LoadResult {
+    pub(crate) sent: u64,
     /// Answers by status code; `error` where there was none.
-    pub(super) by_status: BTreeMap<String, u64>,
+    pub(crate) by_status: BTreeMap<String, u64>,
 }
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct Counts {
 }
 
 impl Load {
-    pub(super) fn start(to: SocketAddr, n: u64, connections: usize, requests_max: u64) -> Load {
+    pub(crate) fn start(to: SocketAddr, n: u64, connections: usize, requests_max: u64) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
         let workers = (0..connections)
@@ -51,7 +51,7 @@ impl Load {
     }
 
     /// Lets requests in flight finish.
-    pub(super) fn stop(self) -> LoadResult {
+    pub(crate) fn stop(self) -> LoadResult {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers {
             let _ = worker.join();
@@ -76,7 +76,7 @@ fn work(to: SocketAddr, n: u64, requests_max: u64, stop: &AtomicBool, counts: &C
 }
 
 /// One request that must answer 200 with `expected` in its body.
-pub(super) fn get_once(to: SocketAddr, path: &str, expected: &str) -> anyhow::Result<()> {
+pub(crate) fn get_once(to: SocketAddr, path: &str, expected: &str) -> anyhow::Result<()> {
     let (status, body) = get(to, path)?;
     if status != 200 || !body.contains(expected) {
         bail!("http://{to}{path} answered {status}: {body}");
@@ -84,7 +84,8 @@ pub(super) fn get_once(to: SocketAddr, path: &str, expected: &str) -> anyhow::Re
     Ok(())
 }
 
-fn get(to: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+/// Status and body of the answer to one request.
+pub(crate) fn get(to: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&to, REQUEST_LIMIT)?;
     stream.set_read_timeout(Some(REQUEST_LIMIT))?;
     stream.set_write_timeout(Some(REQUEST_LIMIT))?;

@@ -4,11 +4,11 @@
 //! AWS CLI, loads the balancer until the group has grown, lets it shrink, kills an instance, cleans up, and
 //! prints what happened when. Any step that fails makes the exit status non-zero.
 
-mod lab;
-mod load;
+pub(crate) mod lab;
+pub(crate) mod load;
 mod name_lookup;
-mod server;
-mod status;
+pub(crate) mod server;
+pub(crate) mod status;
 mod summary;
 mod view;
 
@@ -31,11 +31,11 @@ const NAME: &str = "counter";
 /// Healthy instances that the load must bring about.
 const SCALE_OUT_TO: usize = 3;
 /// Requests in flight at a time: enough to keep two instances busy at any moment.
-const LOAD_CONNECTIONS: usize = 4;
+pub(crate) const LOAD_CONNECTIONS: usize = 4;
 /// Upper bound of the work of one request (the lab's `n`): about a tenth of a second of CPU.
-const LOAD_N: u64 = 2_000_000;
+pub(crate) const LOAD_N: u64 = 2_000_000;
 /// Requests that one run may send at most.
-const LOAD_REQUESTS_MAX: u64 = 20_000;
+pub(crate) const LOAD_REQUESTS_MAX: u64 = 20_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

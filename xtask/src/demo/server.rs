@@ -20,7 +20,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 const LOG_TAIL_LINES: usize = 30;
 
 /// A private server on a fresh data directory and free ports. Dropping it ends it.
-pub(super) struct Server {
+pub(crate) struct Server {
     binary: PathBuf,
     data_dir: tempfile::TempDir,
     child: RefCell<Child>,
@@ -29,7 +29,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(binary: &Path, compute: &'static str, keep: bool) -> anyhow::Result<Server> {
+    pub(crate) fn start(binary: &Path, compute: &'static str, keep: bool) -> anyhow::Result<Server> {
         let mut data_dir = tempfile::Builder::new().prefix("puffer-demo-").tempdir()?;
         data_dir.disable_cleanup(keep);
         if keep {
@@ -73,17 +73,22 @@ impl Server {
         Ok(Server { binary: binary.to_owned(), data_dir, child: RefCell::new(child), environment, compute })
     }
 
-    pub(super) fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         self.data_dir.path()
     }
 
+    /// One of the variables that point AWS tools at this server.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        self.environment.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// Variables that point AWS tools at this server.
-    pub(super) fn aws_environment(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn aws_environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.environment.iter().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
     }
 
     /// Imports the lab's base image for this kind of instance and returns its id.
-    pub(super) fn lab_image(&self) -> anyhow::Result<String> {
+    pub(crate) fn lab_image(&self) -> anyhow::Result<String> {
         let printed = process::output(
             Command::new("bash")
                 .arg(crate::root().join("labs/l0/image.sh"))
@@ -106,13 +111,13 @@ impl Server {
     }
 
     /// The group as the server sees it.
-    pub(super) fn group(&self, name: &str) -> anyhow::Result<GroupStatus> {
+    pub(crate) fn group(&self, name: &str) -> anyhow::Result<GroupStatus> {
         let groups: Vec<GroupStatus> = serde_json::from_value(self.status()?["groups"].take())?;
         groups.into_iter().find(|g| g.name == name).with_context(|| format!("no group {name}"))
     }
 
     /// Where to connect for a load balancer's name: its address from the server's own DNS, its port as bound.
-    pub(super) fn resolve(&self, name: &str) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn resolve(&self, name: &str) -> anyhow::Result<SocketAddr> {
         let dns = self.environment["server"]["dns"].as_str().context("the server has no DNS server")?;
         let address = name_lookup::address_of(dns.parse()?, name)?;
         let balancers: Vec<LoadBalancerStatus> =
@@ -122,7 +127,7 @@ impl Server {
         Ok(SocketAddr::new(address.into(), listener.bind_port))
     }
 
-    pub(super) fn show_log_tail(&self) {
+    pub(crate) fn show_log_tail(&self) {
         let log = std::fs::read_to_string(self.data_dir().join("server.log")).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         eprintln!("--- end of the server's log");
@@ -132,7 +137,7 @@ impl Server {
     }
 
     /// Stops the server with everything it runs and checks that nothing is left.
-    pub(super) fn stop(&self) -> anyhow::Result<()> {
+    pub(crate) fn stop(&self) -> anyhow::Result<()> {
         process::run(
             Command::new(&self.binary).args(["teardown", "--yes", "--data-dir"]).arg(self.data_dir()),
         )?;

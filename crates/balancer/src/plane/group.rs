@@ -72,6 +72,11 @@ impl Target {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether it has been neither found healthy nor given up.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.status.lock().health.state() == TargetState::Initial
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

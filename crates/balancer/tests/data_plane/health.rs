@@ -72,6 +72,36 @@ async fn a_target_becomes_healthy_unhealthy_and_healthy_again() {
 }
 
 #[tokio::test]
+async fn a_new_target_serves_soon_after_its_app_is_up_and_is_not_judged_by_the_questions_between() {
+    /// More failures than make a target unhealthy.
+    const FAILURES: u16 = 4;
+    let asked = Arc::new(AtomicU16::new(0));
+    let target = Target::start({
+        let asked = asked.clone();
+        move |_, mut peer| {
+            let asked = asked.clone();
+            async move {
+                while peer.head().await.is_some() {
+                    let up = asked.fetch_add(1, Ordering::SeqCst) >= FAILURES;
+                    let status = if up { 200 } else { 503 };
+                    peer.send(&format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n")).await;
+                }
+            }
+        }
+    })
+    .await;
+    let mut balancer = Balancer::start().await;
+    let rarely = |c: &mut BalancerConfig| {
+        quick(c);
+        c.target_groups[0].health_check.interval_ms = 300_000;
+    };
+    balancer.serve_with(&[target.address], rarely).await;
+    let report = balancer.report_when(|r| target_of(r, "t0").state != TargetState::Initial).await;
+    assert_eq!(target_of(&report, "t0").state, TargetState::Healthy);
+    assert_eq!(asked.load(Ordering::SeqCst), FAILURES + 1);
+}
+
+#[tokio::test]
 async fn an_unhealthy_target_gets_nothing_while_another_is_healthy() {
     let bad = Arc::new(AtomicU16::new(500));
     let targets = [checked("a", bad.clone()).await, checked("b", Arc::new(AtomicU16::new(200))).await];

@@ -338,21 +338,3 @@ async fn churn_converges() {
     world.until_state(&all, State::Terminated).await;
     assert!(world.driver.list().await.unwrap().is_empty());
 }
-
-/// Shows what twenty thousand launches cost: run with `--run-ignored all --no-capture` in release.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a figure, not a check"]
-async fn twenty_thousand() {
-    let mut world = World::new(SimulatedSettings::default()).await;
-    world.start();
-    let began = tokio::time::Instant::now();
-    let mut all = Vec::new();
-    for _ in 0..1000 {
-        all.extend(world.launch(20).await);
-    }
-    println!("recorded after {:?}", began.elapsed());
-    world.until_state(&all, State::Running).await;
-    println!("running after {:?}", began.elapsed());
-    world.until(&all, |i| i.instance_status == StatusCheck::Ok).await;
-    println!("checked after {:?}", began.elapsed());
-}
