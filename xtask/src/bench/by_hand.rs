@@ -21,28 +21,29 @@ const PREFIX: u8 = 30;
 const MEMORY_BYTES: u64 = 1 << 30;
 const CPU_QUOTA_US: u64 = 200_000;
 const CPU_PERIOD_US: u64 = 100_000;
-const CAPABILITIES: &[&str] = &[
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_IPC_OWNER",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RESOURCE",
+/// What systemd and a web app need, with the kernel's numbers.
+const CAPABILITIES: [(u32, &str); 21] = [
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (2, "CAP_DAC_READ_SEARCH"),
+    (3, "CAP_FOWNER"),
+    (4, "CAP_FSETID"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (8, "CAP_SETPCAP"),
+    (10, "CAP_NET_BIND_SERVICE"),
+    (12, "CAP_NET_ADMIN"),
+    (13, "CAP_NET_RAW"),
+    (15, "CAP_IPC_OWNER"),
+    (18, "CAP_SYS_CHROOT"),
+    (19, "CAP_SYS_PTRACE"),
+    (21, "CAP_SYS_ADMIN"),
+    (23, "CAP_SYS_NICE"),
+    (24, "CAP_SYS_RESOURCE"),
+    (27, "CAP_MKNOD"),
+    (29, "CAP_AUDIT_WRITE"),
+    (31, "CAP_SETFCAP"),
 ];
 
 /// A running container. Dropping it ends it and removes what it had.
@@ -124,6 +125,7 @@ impl ByHand {
             false => json!({"destination": "/sys/fs/cgroup", "type": "bind",
                 "source": Path::new(V2_BESIDE_V1).join(&self.name), "options": ["rbind", "rw"]}),
         };
+        let capabilities = capabilities();
         json!({
             "ociVersion": "1.0.2",
             "root": {"path": "rootfs"},
@@ -131,7 +133,7 @@ impl ByHand {
             "process": {
                 "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["/sbin/init"],
                 "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=oci"],
-                "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
+                "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
             },
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -153,6 +155,14 @@ impl ByHand {
             },
         })
     }
+}
+
+/// Those of [`CAPABILITIES`] that we may hand on ourselves.
+fn capabilities() -> Vec<&'static str> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let mask = mask.unwrap_or(u64::MAX);
+    CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, name)| *name).collect()
 }
 
 /// Where version 2 is mounted on machines that have version 1 as well.

@@ -113,6 +113,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             growth.cpu_s,
             growth.others_cpus
         );
+        if let Some(balanced) = &balanced {
+            let began = now();
+            balanced.wait_healthy(&server, args.size).await?;
+            eprintln!("all targets healthy {:.1} s later", began.elapsed().as_secs_f64());
+        }
         tokio::time::sleep(SETTLE).await;
         let idle = watch(&server, Duration::from_secs(args.idle_seconds)).await;
         anyhow::Ok((growth, idle))

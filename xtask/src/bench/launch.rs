@@ -77,12 +77,14 @@ async fn measure(args: &Args, server: &Server, binary: &Path) -> anyhow::Result<
     };
     let small = small_image(server, binary)?;
     let mut ec2 = Client::connect(&endpoint, "ec2").await?;
+    wait_image(&mut ec2, &small).await?;
     let mut running_s = Vec::new();
     for n in 0..args.launches {
         running_s.push(launch(&mut ec2, &small).await.with_context(|| format!("launch {}", n + 1))?);
     }
     let image = server.lab_image()?;
     let root = server.data_dir().join("images").join(&image).join("root");
+    wait_image(&mut ec2, &image).await?;
     let app = App::prepare(server, &endpoint, &mut ec2, &image).await?;
     let mut rounds = Vec::new();
     // The first round warms the page cache for both and is not counted.
@@ -121,6 +123,17 @@ fn small_image(server: &Server, binary: &Path) -> anyhow::Result<String> {
     import.args(["image", "import", "--name", "small", "--data-dir"]).arg(server.data_dir()).arg(&root);
     let printed = process::output(&mut import)?;
     Ok(printed.lines().last().unwrap_or_default().trim().to_owned())
+}
+
+/// A running server finds an imported image a little later.
+async fn wait_image(ec2: &mut Client, image: &str) -> anyhow::Result<()> {
+    let since = now();
+    let ask = "Action=DescribeImages&Version=2016-11-15&Owner.1=self";
+    while !ec2.call(ask).await?.contains(image) {
+        ensure!(since.elapsed() < PATIENCE, "the server does not find {image}");
+        tokio::time::sleep(POLL_GAP * 10).await;
+    }
+    Ok(())
 }
 
 /// Launches one instance, waits for it, ends it; seconds from the call to `running`.

@@ -3,11 +3,14 @@
 //! Simulated instances get addresses in 127/8, so all of them are this machine, and one listener on all addresses answers for
 //! each of them.
 
+use anyhow::ensure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::load::{Client, text, texts};
 use super::super::server::Server;
+use super::{PATIENCE, POLL_GAP};
+use crate::process::now;
 
 /// Block of the default VPC: within the loopback network.
 pub(super) const VPC_CIDR: &str = "127.31.0.0/16";
@@ -60,6 +63,27 @@ impl Balanced {
             target_groups.push(group);
         }
         Ok(Balanced { target_groups })
+    }
+
+    /// Waits until every target of every group is healthy.
+    pub(super) async fn wait_healthy(&self, server: &Server, size: usize) -> anyhow::Result<()> {
+        let mut elb = Client::connect(&server.endpoint, "elasticloadbalancing").await?;
+        let began = now();
+        for group in &self.target_groups {
+            let ask = format!("Action=DescribeTargetHealth&Version=2015-12-01&TargetGroupArn={group}");
+            loop {
+                let healthy = elb.call(&ask).await?.matches("<State>healthy</State>").count();
+                if healthy == size {
+                    break;
+                }
+                ensure!(
+                    began.elapsed() < PATIENCE,
+                    "only {healthy} of {size} targets of {group} are healthy"
+                );
+                tokio::time::sleep(POLL_GAP).await;
+            }
+        }
+        Ok(())
     }
 
     /// Parameters of CreateAutoScalingGroup for group `g`.
