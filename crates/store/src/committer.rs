@@ -1,5 +1,9 @@
 //! Makes transactions durable: everything queued goes to disk in one commit, by a thread of its own or, in simulations, when
 //! told ([`ManualCommits`]).
+//!
+//! Who waits for an answer before it asks again comes back just after a commit. Were the first of them taken at once, the others
+//! would wait for the whole commit that carries it alone, and then for their own. So after a commit of several
+//! transactions the thread waits a little for as many; one that came alone is never kept waiting.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -17,6 +21,9 @@ use crate::transaction::{Change, Write, last_writes, undo};
 
 /// Commits remembered for [`CommitStats`].
 const STATS_COMMITS: usize = 256;
+/// A commit waits for more transactions at most this part of the time that the last commit took, and at most so long.
+const GATHER_PART: u32 = 4;
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// Who listens, by collection.
 type Subscribers = HashMap<&'static str, Vec<Weak<Shared>>>;
@@ -58,11 +65,21 @@ impl Queue {
         self.more.notify_one();
         self.asked.notify_one();
     }
+
+    /// Wakes the thread only if it does not wait for more: each of a crowd waking it would cost more than it brings.
+    fn push(&self, waiting: &mut Waiting, pending: Pending) {
+        waiting.pending.push(pending);
+        if waiting.pending.len() >= waiting.wanted {
+            self.wake();
+        }
+    }
 }
 
 #[derive(Default)]
 struct Waiting {
     pending: Vec<Pending>,
+    /// The committer's thread sleeps until there are so many; 0 and 1 are the same.
+    wanted: usize,
     committing: bool,
     closed: bool,
 }
@@ -100,8 +117,7 @@ impl Committer {
     }
 
     pub(crate) fn enqueue(&self, pending: Pending) {
-        self.queue.waiting.lock().pending.push(pending);
-        self.queue.wake();
+        self.queue.push(&mut self.queue.waiting.lock(), pending);
     }
 
     /// A promise that everything queued so far is durable; `None` if nothing is on its way.
@@ -111,8 +127,7 @@ impl Committer {
             return None;
         }
         let (ack, durable) = oneshot::channel();
-        waiting.pending.push(Pending { writes: Vec::new(), ack: Some(ack) });
-        self.queue.wake();
+        self.queue.push(&mut waiting, Pending { writes: Vec::new(), ack: Some(ack) });
         Some(durable)
     }
 
@@ -230,6 +245,13 @@ impl Worker {
                 return None;
             }
             self.queue.more.wait(&mut waiting);
+        }
+        let (took, n) = self.stats.lock().commits.back().copied().unwrap_or_default();
+        if n > 1 && waiting.pending.len() < n && !waiting.closed {
+            waiting.wanted = n;
+            // Enough, time over or closed: what is there is taken.
+            self.queue.more.wait_for(&mut waiting, (took / GATHER_PART).min(GATHER_MAX));
+            waiting.wanted = 0;
         }
         waiting.committing = true;
         Some(std::mem::take(&mut waiting.pending))
