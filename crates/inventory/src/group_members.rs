@@ -271,6 +271,8 @@ impl Request<'_, '_> {
             activity_id: None,
             traffic_sources: Vec::new(),
             surplus: false,
+            spare: false,
+            refreshed_by: None,
             impaired_since: None,
             weight: mix::weight_in(group, &instance.instance_type),
             lifecycle: instance.lifecycle,
@@ -342,6 +344,8 @@ impl Request<'_, '_> {
         let now = self.now;
         self.tx.update::<Member>(&member.instance_id, |m| {
             (m.state, m.state_since, m.hooks) = (state, now, HookStand::Due);
+            // It will not take the place that it was launched for.
+            m.spare = false;
             m.activity_id = Some(activity.id.clone());
         });
         Ok(activity)

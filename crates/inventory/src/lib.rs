@@ -26,6 +26,7 @@ pub mod nodes;
 pub mod notices;
 pub mod policies;
 pub mod policy_run;
+pub mod refreshes;
 pub mod scheduled_actions;
 mod schema;
 pub mod security_groups;

@@ -18,6 +18,7 @@ pub fn schema() -> Schema {
         .with::<ec2::ZoneCondition>()
         .with::<ssm::Parameter>()
         .with::<autoscaling::Group>()
+        .with::<autoscaling::InstanceRefresh>()
         .with::<autoscaling::LaunchConfiguration>()
         .with::<autoscaling::Member>()
         .with::<autoscaling::Activity>()

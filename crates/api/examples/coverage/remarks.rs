@@ -47,9 +47,8 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
 /// A remark on one operation.
 pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> {
     const NONE_EXIST: &str = "Always empty: there are none.";
-    const GROUP: &str = "Refused: MixedInstancesPolicy, CapacityRebalance, MaxInstanceLifetime, \
-        InstanceMaintenancePolicy, AvailabilityZoneDistribution, CapacityReservationSpecification, placement groups, \
-        classic load balancers, Lambda termination policies.";
+    const GROUP: &str = "Refused: MixedInstancesPolicy, CapacityRebalance, AvailabilityZoneDistribution, \
+        CapacityReservationSpecification, placement groups, classic load balancers, Lambda termination policies.";
     const VIEW: &str = "A view: shows what comes with a VPC.";
     Some(match (service, operation) {
         ("autoscaling", "CreateAutoScalingGroup") => GROUP,
@@ -72,9 +71,8 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
         ("autoscaling", "DescribeScalingActivities") => "Refused: Filters.",
-        ("autoscaling", "DescribeInstanceRefreshes" | "DescribeWarmPool" | "DescribeLoadBalancers") => {
-            NONE_EXIST
-        }
+        ("autoscaling", "StartInstanceRefresh") => "Rolling. Refused: the strategy ReplaceRootVolume.",
+        ("autoscaling", "DescribeWarmPool" | "DescribeLoadBalancers") => NONE_EXIST,
         ("cloudwatch", "PutMetricAlarm") => {
             "Alarm actions are scaling policies; other actions are refused. Refused: anomaly detection, EvaluationCriteria."
         }

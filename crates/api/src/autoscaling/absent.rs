@@ -10,7 +10,6 @@ use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.serve::<shape::DescribeInstanceRefreshes, _>(instance_refreshes);
     registry.serve::<shape::DescribeWarmPool, _>(warm_pool);
     registry.serve::<shape::DescribeLoadBalancers, _>(load_balancers);
 }
@@ -18,14 +17,6 @@ pub(super) fn register(registry: &mut Registry) {
 fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
     let name = required(name, "autoScalingGroupName")?;
     Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
-}
-
-async fn instance_refreshes(
-    cx: Arc<Ctx>,
-    input: shape::DescribeInstanceRefreshesType,
-) -> Result<shape::DescribeInstanceRefreshesAnswer, ApiError> {
-    group_exists(&cx, input.auto_scaling_group_name)?;
-    Ok(shape::DescribeInstanceRefreshesAnswer { instance_refreshes: Some(Vec::new()), next_token: None })
 }
 
 async fn warm_pool(

@@ -142,6 +142,8 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         default_instance_warmup: g.default_instance_warmup_s.map(signed),
         traffic_sources: Some(super::traffic::sources_of(g)),
         instance_lifecycle_policy: super::lifecycle_hooks::lifecycle_policy(g),
+        instance_maintenance_policy: super::maintenance::shape_of(g),
+        max_instance_lifetime: super::maintenance::lifetime_of(g),
         deletion_protection: Some(g.deletion_protection.name().to_owned()),
         ..Default::default()
     }

@@ -13,7 +13,7 @@ use puffer_store::Reader;
 
 use super::error::{Refused, natural, required, unsupported};
 use super::static_types::TERMINATION_POLICIES;
-use super::{lifecycle_hooks, mixed_policy, source, tags, traffic, zone_settings};
+use super::{lifecycle_hooks, maintenance, mixed_policy, source, tags, traffic, zone_settings};
 use crate::{ApiError, Ctx, Registry};
 
 /// Subnets or zones of a group; AWS has no more in any region.
@@ -75,6 +75,7 @@ async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Resul
             )?;
             place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             apply_settings(&mut group, &Settings::of_create(&input))?;
+            maintenance::apply(&mut group, input.instance_maintenance_policy.as_ref(), input.max_instance_lifetime)?;
             for arn in input.target_group_arns.iter().flatten() {
                 traffic::attach(&r, &mut group, arn)?;
             }
@@ -142,6 +143,7 @@ async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Resul
                 place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             }
             apply_settings(&mut group, &Settings::of_update(&input))?;
+            maintenance::apply(&mut group, input.instance_maintenance_policy.as_ref(), input.max_instance_lifetime)?;
             if let Some(protected) = input.new_instances_protected_from_scale_in {
                 group.new_instances_protected = protected;
             }
@@ -416,8 +418,6 @@ fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result
         (input.load_balancer_names.as_ref().is_some_and(|l| !l.is_empty()), "LoadBalancerNames"),
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
         (input.capacity_rebalance == Some(true), "CapacityRebalance"),
-        (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
-        (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
         (input.operator.is_some(), "Operator"),
     ];
@@ -428,8 +428,6 @@ fn refuse_unbuilt_of_update(input: &shape::UpdateAutoScalingGroupType) -> Result
     let given = [
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
         (input.capacity_rebalance == Some(true), "CapacityRebalance"),
-        (input.max_instance_lifetime.is_some_and(|n| n != 0), "MaxInstanceLifetime"),
-        (input.instance_maintenance_policy.is_some(), "InstanceMaintenancePolicy"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
     ];
     refuse(&given)

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::HealthyPercentages;
 use crate::{Record, Timestamp};
 
 /// `DefaultCooldown` when a group does not say.
@@ -171,6 +172,12 @@ pub struct Group {
     /// Topics that are told of launches and terminations, and of which types.
     #[serde(default)]
     pub notifications: BTreeMap<String, BTreeSet<String>>,
+    /// `InstanceMaintenancePolicy`.
+    #[serde(default)]
+    pub maintenance: Option<HealthyPercentages>,
+    /// `MaxInstanceLifetime`, seconds; 0: instances may grow old.
+    #[serde(default)]
+    pub max_instance_lifetime_s: u32,
 }
 
 /// `AvailabilityZoneImpairmentPolicy`.
@@ -271,6 +278,8 @@ impl Group {
             hooks: BTreeMap::new(),
             retain_on_abandon: false,
             notifications: BTreeMap::new(),
+            maintenance: None,
+            max_instance_lifetime_s: 0,
         }
     }
 
@@ -290,6 +299,11 @@ impl Group {
         let length = self.cooldown_s.unwrap_or(self.default_cooldown_s);
         let ends = self.cooldown_started_at? + Duration::from_secs(length.into());
         (now < ends).then_some(ends)
+    }
+
+    /// Seconds after which a new instance counts as ready where a replacement depends on it.
+    pub fn warmup_s(&self) -> u32 {
+        self.default_instance_warmup_s.unwrap_or(self.health_check_grace_s)
     }
 
     /// A tag's value.

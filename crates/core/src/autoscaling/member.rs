@@ -113,6 +113,12 @@ pub struct Member {
     /// Launched beyond `desired` to take another's place once it is in service (zone rebalancing); counts from then on.
     #[serde(default)]
     pub surplus: bool,
+    /// Launched beyond `desired`, ahead of the one it will replace; counts once it has taken a place.
+    #[serde(default)]
+    pub spare: bool,
+    /// The instance refresh that it was launched for.
+    #[serde(default)]
+    pub refreshed_by: Option<String>,
     /// Since when a status check has been impaired.
     #[serde(default)]
     pub impaired_since: Option<Timestamp>,
@@ -142,7 +148,7 @@ impl Member {
 
     /// Counts towards the group's size (what `desired` is compared with).
     pub fn counts(&self) -> bool {
-        self.state.counts() && !(self.surplus && self.state != LifecycleState::InService)
+        self.state.counts() && !self.spare && !(self.surplus && self.state != LifecycleState::InService)
     }
 
     /// On its way into service.

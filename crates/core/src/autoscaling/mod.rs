@@ -1,7 +1,8 @@
 //! EC2 Auto Scaling: groups, their members, policies and activities, and the decisions about them.
 //!
 //! [`plan`] decides what a group launches and terminates, [`lifecycle`] where an instance goes next, [`health`] who is
-//! unhealthy, [`scaling`] what a policy makes of a metric, [`schedule`] when a scheduled action runs next.
+//! unhealthy, [`scaling`] what a policy makes of a metric, [`schedule`] when a scheduled action runs next, [`refresh`] how an
+//! instance refresh goes on.
 
 mod activity;
 pub mod backoff;
@@ -9,12 +10,14 @@ mod group;
 pub mod health;
 pub mod hook;
 pub mod lifecycle;
+pub mod maintenance;
 mod member;
 pub mod mixed;
 pub mod notice;
 pub mod plan;
 mod policy;
 pub mod process;
+pub mod refresh;
 pub mod scaling;
 pub mod schedule;
 pub mod texts;
@@ -26,7 +29,9 @@ pub use group::{
     LaunchConfiguration, LaunchTemplateRef, MetricsCollection, SuspendedProcess, ZonalShift, ZoneImpairment,
 };
 pub use hook::LifecycleHook;
+pub use maintenance::{Bounds, HealthyPercentages};
 pub use member::{HealthStatus, LifecycleState, Member, UnhealthyCause};
 pub use policy::{
     AdjustmentType, AlarmRef, PolicyKind, ScalingPolicy, StepAdjustment, TargetTracking, TargetTrackingMetric,
 };
+pub use refresh::{InstanceRefresh, RefreshPreferences, RefreshStatus};

@@ -127,6 +127,26 @@ pub fn started_to_replace() -> String {
     "an instance was started in response to an unhealthy instance needing to be replaced".to_owned()
 }
 
+/// A launch for an instance refresh.
+pub fn started_to_refresh() -> String {
+    "an instance was started in response to an instance refresh".to_owned()
+}
+
+/// A termination for an instance refresh.
+pub fn refreshed() -> String {
+    "an instance was taken out of service in response to an instance refresh".to_owned()
+}
+
+/// A launch in place of an instance that reached its maximum lifetime.
+pub fn started_for_lifetime() -> String {
+    "an instance was started in response to an instance reaching its maximum lifetime".to_owned()
+}
+
+/// A termination of an instance that reached its maximum lifetime.
+pub fn lifetime_reached() -> String {
+    "an instance was taken out of service in response to reaching its maximum lifetime".to_owned()
+}
+
 /// A launch that evens out the zones.
 pub fn started_to_rebalance(from_zones: &[&str], to_zone: &str) -> String {
     let mut zones = String::new();

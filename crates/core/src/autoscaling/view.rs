@@ -1,6 +1,7 @@
 //! What the deciders look at: a group, its members and what is known of their instances, as of one moment.
 
-use super::{Group, LifecycleState, Member};
+use super::refresh::Replacing;
+use super::{Group, HealthStatus, LifecycleState, Member};
 use crate::ec2::Instance;
 use crate::{Mutation, Timestamp};
 
@@ -17,6 +18,8 @@ pub struct GroupView<'a> {
     pub source: SourceView<'a>,
     /// With a mixed instances policy: what may be launched.
     pub mix: Option<&'a super::mixed::Mix>,
+    /// The instance refresh that is going on.
+    pub refresh: Option<&'a Replacing>,
     /// The moment.
     pub now: Timestamp,
 }
@@ -76,6 +79,39 @@ impl GroupView<'_> {
     /// Whether an instance is coming or going.
     pub fn has_activity(&self) -> bool {
         self.members.iter().any(|m| m.member.is_pending() || m.member.is_terminating())
+    }
+}
+
+/// How long a newcomer takes to be of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Warmup {
+    /// So many seconds …
+    pub s: u32,
+    /// … for whoever came into service from then on; those before are warm.
+    pub since: Timestamp,
+}
+
+impl Warmup {
+    /// For all.
+    pub fn of_all(s: u32) -> Warmup {
+        Warmup { s, since: Timestamp::default() }
+    }
+}
+
+impl MemberView<'_> {
+    /// In service, healthy by the checks that the group has, and warm.
+    pub fn is_ready(&self, group: &Group, warmup: Warmup, now: Timestamp) -> bool {
+        let proven = !(group.health_check_elb && (self.traffic.unproven || self.traffic.unhealthy));
+        proven
+            && self.member.health == HealthStatus::Healthy
+            && self.warm_at(warmup).is_some_and(|at| at <= now)
+    }
+
+    /// When it is warm, once it is in service.
+    pub fn warm_at(&self, warmup: Warmup) -> Option<Timestamp> {
+        let since = self.member.in_service_at.filter(|_| self.member.state == LifecycleState::InService)?;
+        let s = if since < warmup.since { 0 } else { warmup.s };
+        Some(since + std::time::Duration::from_secs(s.into()))
     }
 }
 
@@ -162,6 +198,8 @@ pub(crate) mod fixtures {
             activity_id: None,
             traffic_sources: vec![],
             surplus: false,
+            spare: false,
+            refreshed_by: None,
             impaired_since: None,
             weight: 1,
             lifecycle: crate::ec2::InstanceLifecycle::OnDemand,
@@ -205,6 +243,7 @@ pub(crate) mod fixtures {
             zones: zones(),
             source: SourceView { template_id: Some("lt-1"), configurations: &[] },
             mix: None,
+            refresh: None,
             now: NOW,
         }
     }

@@ -30,11 +30,13 @@ impl Step<'_, '_> {
             }
             TerminateWhy::Unhealthy(cause) => vec![texts::sentence(self.now, texts::unhealthy(cause))],
             TerminateWhy::GroupDeleted => vec![texts::sentence(self.now, texts::group_deleted())],
+            TerminateWhy::Refresh => vec![texts::sentence(self.now, texts::refreshed())],
+            TerminateWhy::Lifetime => vec![texts::sentence(self.now, texts::lifetime_reached())],
         };
         let mut reasons = match why {
             TerminateWhy::Difference(..) => self.group.desired_reasons.clone(),
             TerminateWhy::Unhealthy(_) => unhealthy_reasons(observed),
-            TerminateWhy::GroupDeleted => Vec::new(),
+            TerminateWhy::GroupDeleted | TerminateWhy::Refresh | TerminateWhy::Lifetime => Vec::new(),
         };
         reasons.push(format!("{id} was chosen: {chosen_by}"));
         let begin = Begin {

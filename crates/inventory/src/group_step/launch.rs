@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use puffer_core::autoscaling::hook::HookStand;
 use puffer_core::autoscaling::mixed::{MixedPolicy, Pool, TAG_ON_DEMAND_FALLBACK};
-use puffer_core::autoscaling::plan::{Action, LaunchWhy, zones};
+use puffer_core::autoscaling::plan::{Action, LaunchWhy, ReplaceWhy, zones};
 use puffer_core::autoscaling::{
     ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member,
     backoff, texts,
@@ -105,15 +105,19 @@ impl Step<'_, '_> {
             return;
         }
         for batch in &batches {
-            let request = launch_request_in(&self.tx.reader(), &self.group, batch.pool);
+            let request = launch_request_in(&self.tx.reader(), &self.launching(), batch.pool);
             let cause_text = match batch.why {
                 LaunchWhy::Difference(from, to) => texts::started(from, to),
-                LaunchWhy::Replacement => texts::started_to_replace(),
+                LaunchWhy::Replacement | LaunchWhy::Ahead(ReplaceWhy::Unhealthy) => {
+                    texts::started_to_replace()
+                }
+                LaunchWhy::Refresh | LaunchWhy::Ahead(ReplaceWhy::Refresh) => texts::started_to_refresh(),
+                LaunchWhy::Lifetime | LaunchWhy::Ahead(ReplaceWhy::Lifetime) => texts::started_for_lifetime(),
                 LaunchWhy::Rebalance => zones::rebalance_cause(&seen.view(self.now), batch.zone),
             };
             let cause = match batch.why {
                 LaunchWhy::Difference(..) => causes(&self.group, self.now, cause_text),
-                LaunchWhy::Replacement | LaunchWhy::Rebalance => vec![texts::sentence(self.now, cause_text)],
+                _ => vec![texts::sentence(self.now, cause_text)],
             };
             let made = match &request {
                 Ok(request) => {
@@ -171,8 +175,14 @@ impl Step<'_, '_> {
     ) {
         let mut reasons = match batch.why {
             LaunchWhy::Difference(..) => self.group.desired_reasons.clone(),
-            LaunchWhy::Replacement | LaunchWhy::Rebalance => Vec::new(),
+            LaunchWhy::Refresh | LaunchWhy::Ahead(ReplaceWhy::Refresh) => {
+                self.stand.iter().cloned().collect()
+            }
+            _ => Vec::new(),
         };
+        if let LaunchWhy::Ahead(_) = batch.why {
+            reasons.push("it is launched ahead: another one goes once it is ready".to_owned());
+        }
         reasons.push(format!("zone {} had the fewest instances of the zones that take launches", batch.zone));
         if let Some(pool) = batch.pool {
             reasons.push(match (pool.fallback, pool.lifecycle) {
@@ -207,7 +217,7 @@ impl Step<'_, '_> {
             health: HealthStatus::Healthy,
             unhealthy_cause: None,
             protected: self.group.new_instances_protected,
-            launch_configuration: match &self.group.source {
+            launch_configuration: match &self.launching().source {
                 InstanceSource::LaunchConfiguration(name) => Some(name.clone()),
                 InstanceSource::LaunchTemplate(_) => None,
             },
@@ -215,6 +225,8 @@ impl Step<'_, '_> {
             activity_id: Some(activity_id),
             traffic_sources: Vec::new(),
             surplus: batch.why == LaunchWhy::Rebalance,
+            spare: matches!(batch.why, LaunchWhy::Ahead(_)),
+            refreshed_by: self.refresh.as_ref().filter(|r| r.launches()).map(|r| r.id.clone()),
             impaired_since: None,
             weight: batch.pool.map_or(1, |p| p.weight),
             lifecycle: instance.lifecycle,

@@ -11,14 +11,16 @@ mod end;
 mod launch;
 mod lifecycle;
 mod observe;
+mod refresh;
 mod traffic;
 
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::plan::{Action, Note, Plan, plan};
+use puffer_core::autoscaling::view::GroupView;
 use puffer_core::autoscaling::{
-    Activity, Group, GroupStatus, HealthStatus, Member, backoff, health, process, texts,
+    Activity, Group, GroupStatus, HealthStatus, InstanceRefresh, Member, backoff, health, process, texts,
 };
 use puffer_core::ec2::InstanceState;
 use puffer_store::Transaction;
@@ -28,7 +30,7 @@ pub use launch::{launch_request, launch_request_in};
 pub use lifecycle::TAG_GROUP_NAME;
 pub use observe::{Observation, Observed};
 
-use crate::policies;
+use crate::{policies, refreshes};
 
 /// What a step did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -70,6 +72,9 @@ struct Step<'t, 's> {
     /// The group as this step leaves it; written at the end if it differs.
     group: Group,
     report: StepReport,
+    /// The group's instance refresh as this step leaves it, and where it stands, for explanations.
+    refresh: Option<InstanceRefresh>,
+    stand: Option<String>,
     /// An activity came to its end.
     finished: bool,
 }
@@ -78,15 +83,25 @@ struct Step<'t, 's> {
 pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn Rng) -> Option<StepReport> {
     let seen = Observation::of(&tx.reader(), name, now)?;
     let group = Group::clone(&seen.group);
-    let mut step = Step { tx, now, rng, group, report: StepReport::default(), finished: false };
+    let mut step = Step {
+        tx,
+        now,
+        rng,
+        group,
+        report: StepReport::default(),
+        refresh: None,
+        stand: None,
+        finished: false,
+    };
     step.sync_traffic(&seen);
     step.move_members(&seen);
     // What moved on counts differently now; what did not is decided on as it was seen.
     let seen = if step.report.moved + step.report.failed > 0 { step.look(name)? } else { seen };
     step.judge(&seen);
     let seen = if step.report.unhealthy > 0 { step.look(name)? } else { seen };
-    let view = seen.view(now);
-    let decided = plan(&puffer_core::autoscaling::view::GroupView { group: &step.group, ..view }, step.rng);
+    let replacing = step.take_refresh_on(&seen);
+    let view = GroupView { group: &step.group, refresh: replacing.as_ref(), ..seen.view(now) };
+    let decided = plan(&view, step.rng);
     step.carry_out(decided, &seen);
     step.finish(&seen.group);
     Some(step.report)
@@ -136,11 +151,17 @@ impl Step<'_, '_> {
         }
         let ends = decided.actions.iter().filter_map(|a| match a {
             Action::Terminate { instance_id, why, chosen_by } => Some((instance_id, *why, chosen_by)),
-            Action::Launch { .. } => None,
+            Action::Launch { .. } | Action::TakeOver { .. } => None,
         });
         for (instance_id, why, chosen_by) in ends {
             if let Some(observed) = seen.members.iter().find(|m| m.member.instance_id == *instance_id) {
                 self.end(observed, why, chosen_by);
+            }
+        }
+        for action in &decided.actions {
+            if let Action::TakeOver { instance_id } = action {
+                self.tx.update::<Member>(instance_id, |m| m.spare = false);
+                self.report.moved += 1;
             }
         }
         self.launch(&decided.actions, seen);
@@ -186,6 +207,7 @@ pub fn remove_group(tx: &mut Transaction<'_>, group: &Group, now: Timestamp) {
         policies::remove(tx, &policy);
     }
     crate::scheduled_actions::remove_all(tx, &group.name);
+    refreshes::forget(tx, &group.name);
     for open in tx.list_by::<Activity>("open", &group.name) {
         activity::close(tx, &open.id, puffer_core::autoscaling::ActivityStatus::Cancelled, now);
     }

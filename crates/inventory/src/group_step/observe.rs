@@ -5,12 +5,12 @@ use std::sync::Arc;
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::mixed::Mix;
 use puffer_core::autoscaling::view::{GroupView, MemberView, SourceView, Traffic, ZoneView};
-use puffer_core::autoscaling::{Group, InstanceSource, LaunchConfiguration, Member};
+use puffer_core::autoscaling::{Group, InstanceRefresh, InstanceSource, LaunchConfiguration, Member};
 use puffer_core::ec2::{Account, Instance, Subnet};
 use puffer_core::elb::{Target, TargetState};
 use puffer_store::Reader;
 
-use crate::mix;
+use crate::{mix, refreshes};
 
 /// A group, its members and what is known of their instances.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Observation {
     zones: Vec<(String, Vec<String>)>,
     /// With a mixed instances policy: what may be launched.
     mix: Option<Mix>,
+    /// The instance refresh that is going on.
+    pub refresh: Option<Arc<InstanceRefresh>>,
     /// When the members' launch configurations were made.
     configurations: Vec<(String, Timestamp)>,
 }
@@ -67,13 +69,15 @@ impl Observation {
             }
             _ => configurations(r, &members),
         };
-        let mix = mix::of_group(r, &group, now);
-        Some(Observation { zones: zones(r, &group), group, members, mix, configurations })
+        let refresh = refreshes::active(r, name);
+        let mix = mix::of_group(r, &refreshes::launching(&group, refresh.as_deref()), now);
+        Some(Observation { zones: zones(r, &group), group, members, mix, refresh, configurations })
     }
 
     /// The view that deciders take.
     pub fn view(&self, now: Timestamp) -> GroupView<'_> {
-        let template_id = match &self.group.source {
+        let refreshing = self.refresh.as_ref().filter(|r| r.launches()).and_then(|r| r.desired.as_ref());
+        let template_id = match refreshing.map_or(&self.group.source, |d| &d.source) {
             InstanceSource::LaunchTemplate(t) => Some(t.id.as_str()),
             InstanceSource::LaunchConfiguration(_) => None,
         };
@@ -90,6 +94,7 @@ impl Observation {
                 .collect(),
             source: SourceView { template_id, configurations: &self.configurations },
             mix: self.mix.as_ref(),
+            refresh: None,
             now,
         }
     }

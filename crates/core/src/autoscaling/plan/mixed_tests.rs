@@ -78,7 +78,7 @@ fn ended(plan: &Plan) -> Vec<&str> {
         .iter()
         .filter_map(|a| match a {
             Action::Terminate { instance_id, .. } => Some(instance_id.as_str()),
-            Action::Launch { .. } => None,
+            _ => None,
         })
         .collect()
 }
@@ -203,7 +203,7 @@ fn a_shifted_zone_takes_nothing_and_keeps_what_it_has() {
     // What fails there stays if the group says so.
     let mut sick = m;
     sick[0].zone = "b".into();
-    (sick[0].health, sick[0].unhealthy_cause) = (HealthStatus::Unhealthy, Some(UnhealthyCause::Elb));
+    (sick[0].health, sick[0].unhealthy_cause) = (crate::autoscaling::HealthStatus::Unhealthy, Some(UnhealthyCause::Elb));
     g.zonal_shift = Some(ZonalShift { zone: "b".into(), until });
     assert_eq!(ended(&decide(&g, &sick, &types, 1)), ["i-0"]);
     g.zone_impairment.ignore_unhealthy = true;

@@ -1,13 +1,15 @@
 //! What a group launches and terminates now.
 //!
 //! [`plan`] compares what is wanted with what counts and answers with actions, or with the reason for none. In order:
-//! unhealthy members go (their places are filled in the same plan), then the difference to `desired` is launched or
-//! terminated, then, if all is quiet, the zones are evened out by launching one more first.
+//! unhealthy, outdated and overdue members go (their places are filled in the same plan, see [`replace`]), then the difference to
+//! `desired` is launched or terminated, then, if all is quiet, the zones are evened out by launching one more first.
 //!
 //! Invariants, whatever the input:
-//! * counted members plus launches never exceed `desired` (so never `max`), but for surplus launches of a rebalance, at most
-//!   [`zones::surplus_max`]; with weights, launches go on until `desired` is reached, so that it may be exceeded by
-//!   less than the largest weight;
+//! * counted members plus launches never exceed `desired` (so never `max`), but for two kinds of excess that do not add up: surplus
+//!   launches of a rebalance, at most [`zones::surplus_max`]; and spares launched ahead of those they replace, where the instance
+//!   maintenance policy or the instance refresh asks for it: with them at most `ceil(MaxHealthyPercentage × desired)` units,
+//!   and `desired` and the largest weight where the percentages leave no other way; with weights, launches go on until
+//!   `desired` is reached, so that it may be exceeded by less than the largest weight;
 //! * a protected member is never chosen to shrink the group;
 //! * a converged group gives no action.
 
@@ -24,7 +26,7 @@ use std::fmt;
 use rand::Rng;
 
 use super::view::{GroupView, sum};
-use super::{GroupStatus, HealthStatus, LifecycleState, UnhealthyCause, process};
+use super::{GroupStatus, UnhealthyCause, process};
 use crate::Timestamp;
 
 /// Most launches of one plan: bounds the length of a transaction. The rest follows with the next plan.
@@ -41,6 +43,23 @@ pub enum LaunchWhy {
     Replacement,
     /// To even out the zones; another one goes once it is in service.
     Rebalance,
+    /// In place of one that an instance refresh replaced.
+    Refresh,
+    /// In place of one that reached the maximum lifetime.
+    Lifetime,
+    /// As a spare: another one goes once it is ready.
+    Ahead(ReplaceWhy),
+}
+
+/// Why a member is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaceWhy {
+    /// Unhealthy.
+    Unhealthy,
+    /// An instance refresh.
+    Refresh,
+    /// The maximum instance lifetime.
+    Lifetime,
 }
 
 /// Why a member is terminated.
@@ -52,6 +71,10 @@ pub enum TerminateWhy {
     Unhealthy(UnhealthyCause),
     /// The group is being deleted.
     GroupDeleted,
+    /// An instance refresh replaces it.
+    Refresh,
+    /// It reached the maximum lifetime.
+    Lifetime,
 }
 
 /// One thing to do.
@@ -76,6 +99,11 @@ pub enum Action {
         why: TerminateWhy,
         /// How it was chosen, for explanations.
         chosen_by: String,
+    },
+    /// A spare takes a place in the group: it counts from now on.
+    TakeOver {
+        /// Its instance.
+        instance_id: String,
     },
 }
 
@@ -171,17 +199,20 @@ pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
     }
     // Of each member: whether it stays counted in this plan.
     let mut stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
-    let n_replaced = replace_unhealthy(view, &mut stays, &mut plan);
+    let mut exchange = replace::Exchange::begin(view, &mut stays, &mut plan);
+    exchange.fill(&mut stays, &mut plan);
     let n = counted(view, &stays);
     let desired = view.group.desired;
     if n < desired {
-        launch(view, n, n_replaced, &mut stays, &mut plan, rng);
-    } else if n > desired {
+        launch(view, n, &exchange, &mut stays, &mut plan, rng);
+    } else if n > desired && !exchange.ended() {
         shrink(view, n, &mut stays, &mut plan, rng);
     }
     let settled = n >= desired && n - desired < view.weight_max() && plan.actions.is_empty();
-    if settled && n_replaced == 0 {
+    if settled && exchange.is_idle() {
         zones::rebalance(view, &stays, &mut plan, rng);
+    } else {
+        exchange.launch_ahead(&stays, &mut plan, rng);
     }
     if plan.actions.is_empty() && plan.notes.is_empty() {
         plan.notes.push(Note::Converged);
@@ -205,47 +236,10 @@ fn end_all(view: &GroupView<'_>, plan: &mut Plan) {
     }
 }
 
-fn replace_unhealthy(view: &GroupView<'_>, stays: &mut [bool], plan: &mut Plan) -> u32 {
-    let unhealthy: Vec<usize> = (0..view.members.len())
-        .filter(|&i| {
-            let m = view.members[i].member;
-            let ignored =
-                view.group.zone_impairment.ignore_unhealthy && view.group.shifted_from(&m.zone, view.now);
-            m.health == HealthStatus::Unhealthy && m.state == LifecycleState::InService && !ignored
-        })
-        .collect();
-    if unhealthy.is_empty() {
-        return 0;
-    }
-    for process in [process::TERMINATE, process::REPLACE_UNHEALTHY] {
-        if view.group.is_suspended(process) {
-            plan.notes.push(Note::Suspended(process));
-            return 0;
-        }
-    }
-    let (chosen, waiting, look_again) = replace::admitted(view, &unhealthy);
-    if let Some(at) = look_again {
-        plan.later(at);
-    }
-    if waiting > 0 {
-        plan.notes.push(Note::ReplacementsWait { waiting });
-    }
-    for &i in &chosen {
-        let member = view.members[i].member;
-        stays[i] = false;
-        plan.actions.push(Action::Terminate {
-            instance_id: member.instance_id.clone(),
-            why: TerminateWhy::Unhealthy(member.unhealthy_cause.unwrap_or(UnhealthyCause::User)),
-            chosen_by: "it is unhealthy".to_owned(),
-        });
-    }
-    sum(chosen.iter().map(|&i| view.members[i].member.weight))
-}
-
 fn launch(
     view: &GroupView<'_>,
     n: u32,
-    n_replaced: u32,
+    exchange: &replace::Exchange<'_, '_>,
     stays: &mut [bool],
     plan: &mut Plan,
     rng: &mut dyn Rng,
@@ -275,10 +269,7 @@ fn launch(
                 return plan.notes.push(note);
             }
         };
-        let why = match launched < n_replaced {
-            true => LaunchWhy::Replacement,
-            false => LaunchWhy::Difference(n, group.desired),
-        };
+        let why = exchange.why(launched).unwrap_or(LaunchWhy::Difference(n, group.desired));
         launched += place.units();
         plan.actions.push(place.launch(why));
     }

@@ -7,7 +7,7 @@ use rand_pcg::Pcg64;
 use super::*;
 use crate::autoscaling::view::SourceView;
 use crate::autoscaling::view::fixtures::{NOW, group, member, running, view};
-use crate::autoscaling::{Group, InstanceSource, Member, SuspendedProcess};
+use crate::autoscaling::{Group, HealthStatus, InstanceSource, LifecycleState, Member, SuspendedProcess};
 use crate::ec2::InstanceState;
 
 fn rng() -> Pcg64 {
@@ -24,7 +24,7 @@ fn launched(plan: &Plan) -> Vec<&str> {
         .iter()
         .filter_map(|a| match a {
             Action::Launch { zone, .. } => Some(zone.as_str()),
-            Action::Terminate { .. } => None,
+            _ => None,
         })
         .collect();
     zones.sort_unstable();
@@ -37,7 +37,7 @@ fn ended(plan: &Plan) -> Vec<&str> {
         .iter()
         .filter_map(|a| match a {
             Action::Terminate { instance_id, .. } => Some(instance_id.as_str()),
-            Action::Launch { .. } => None,
+            _ => None,
         })
         .collect();
     ids.sort_unstable();

@@ -1,4 +1,4 @@
-//! How many unhealthy members are replaced at once.
+//! How many unhealthy members are replaced at once in a group without a maintenance policy.
 //!
 //! What does not run, or was called unhealthy by a user, is replaced at once: there is nothing to lose. What a check alone
 //! calls unhealthy still serves somebody perhaps, so it goes in portions: at most a tenth of `desired`, and the next
@@ -7,14 +7,14 @@
 //! Source: EC2 Auto Scaling guide, "Health checks", replacement of unhealthy instances.
 
 use crate::Timestamp;
-use crate::autoscaling::view::{GroupView, count, sum};
+use crate::autoscaling::view::{GroupView, sum};
 use crate::autoscaling::{HealthStatus, LifecycleState, UnhealthyCause};
 
 /// Below this share of `desired` in good health, nothing more is taken out while an activity runs.
 const HEALTHY_SHARE_MIN: f64 = 0.9;
 
-/// Of the unhealthy members: those to replace now, how many wait, and when time alone may let the next one through.
-pub(super) fn admitted(view: &GroupView<'_>, unhealthy: &[usize]) -> (Vec<usize>, u32, Option<Timestamp>) {
+/// Of the unhealthy members: those to replace now, and when time alone may let the next one through.
+pub(super) fn admitted(view: &GroupView<'_>, unhealthy: &[usize]) -> (Vec<usize>, Option<Timestamp>) {
     let by_check = |i: &usize| {
         matches!(
             view.members[*i].member.unhealthy_cause,
@@ -23,7 +23,7 @@ pub(super) fn admitted(view: &GroupView<'_>, unhealthy: &[usize]) -> (Vec<usize>
     };
     let (checked, mut admitted): (Vec<usize>, Vec<usize>) = unhealthy.iter().partition(|i| by_check(i));
     if checked.is_empty() {
-        return (admitted, 0, None);
+        return (admitted, None);
     }
     let desired = view.group.desired;
     let in_service = view.members.iter().filter(|m| m.member.state == LifecycleState::InService);
@@ -41,11 +41,16 @@ pub(super) fn admitted(view: &GroupView<'_>, unhealthy: &[usize]) -> (Vec<usize>
     };
     let now = checked.len().min(room as usize);
     admitted.extend_from_slice(&checked[..now]);
-    (admitted, count(checked[now..].iter()), look_again)
+    (admitted, look_again)
+}
+
+/// Whether a newcomer is coming or warming up.
+pub(super) fn is_unsettled(view: &GroupView<'_>) -> bool {
+    unsettled(view).0 > 0
 }
 
 /// Members that are coming, or in service and not proven or warm yet; and when the first of them will be warm.
-fn unsettled(view: &GroupView<'_>) -> (u32, Option<Timestamp>) {
+pub(super) fn unsettled(view: &GroupView<'_>) -> (u32, Option<Timestamp>) {
     let warmup = std::time::Duration::from_secs(view.group.default_instance_warmup_s.unwrap_or(0).into());
     let mut n = 0;
     let mut next: Option<Timestamp> = None;

@@ -1,0 +1,191 @@
+//! Instance refreshes: begun, cancelled and turned back by users. How one goes on is decided in `puffer_core` and recorded by
+//! the group's step.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use puffer_core::Timestamp;
+use puffer_core::autoscaling::refresh::{DesiredConfiguration, Progress};
+use puffer_core::autoscaling::{
+    Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, Member, RefreshPreferences, RefreshStatus,
+};
+use puffer_store::{Reader, StoreError, Transaction};
+
+use crate::groups::{self, GroupError};
+use crate::images::RESOLVE_PREFIX;
+use crate::launch::TemplateRef;
+use crate::launch_templates;
+
+/// How long refreshes that are over can be described: six weeks.
+const KEPT: Duration = Duration::from_secs(42 * 86_400);
+
+/// Why a refresh cannot be begun, cancelled or turned back.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// One at a time.
+    #[error("An Instance Refresh is already in progress and blocks the execution of this Instance Refresh.")]
+    InProgress,
+    /// Nothing to cancel or turn back.
+    #[error("No in progress or pending Instance Refresh found for Auto Scaling group {0}")]
+    NotFound(String),
+    /// There is no way back.
+    #[error("{0}")]
+    Irreversible(&'static str),
+    /// Not durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The group's refresh that is going on.
+pub fn active(r: &Reader<'_>, group: &str) -> Option<Arc<InstanceRefresh>> {
+    r.list_by::<InstanceRefresh>("active", group).into_iter().next()
+}
+
+/// The group's refreshes, newest first.
+pub fn of_group(r: &Reader<'_>, group: &Group) -> Vec<Arc<InstanceRefresh>> {
+    let mut found = r.list_by::<InstanceRefresh>("group", &group.name);
+    found.retain(|f| f.group_arn == group.arn);
+    found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
+    found
+}
+
+/// The group as launches see it: a refresh may launch from its own desired configuration.
+pub fn launching<'g>(group: &'g Group, refresh: Option<&InstanceRefresh>) -> Cow<'g, Group> {
+    from_source(group, refresh.filter(|r| r.launches()).and_then(|r| r.desired.as_ref()))
+}
+
+/// The group with what its instances are made from replaced.
+pub(crate) fn from_source<'g>(group: &'g Group, desired: Option<&DesiredConfiguration>) -> Cow<'g, Group> {
+    match desired {
+        Some(desired) if desired.source != group.source || desired.mixed != group.mixed => {
+            Cow::Owned(Group {
+                source: desired.source.clone(),
+                mixed: desired.mixed.clone(),
+                ..group.clone()
+            })
+        }
+        _ => Cow::Borrowed(group),
+    }
+}
+
+/// Begins a refresh; the group's step takes it on.
+pub fn start(
+    tx: &mut Transaction<'_>,
+    group: &str,
+    id: &str,
+    preferences: RefreshPreferences,
+    desired: Option<DesiredConfiguration>,
+    now: Timestamp,
+) -> Result<Arc<InstanceRefresh>, RefreshError> {
+    let group = groups::active(&tx.reader(), group)?;
+    if active(&tx.reader(), &group.name).is_some() {
+        return Err(RefreshError::InProgress);
+    }
+    let refresh = InstanceRefresh { desired, ..InstanceRefresh::new(id, &group, preferences, now) };
+    if refresh.preferences.auto_rollback {
+        check_reversible(&tx.reader(), &group, &refresh).map_err(RefreshError::Irreversible)?;
+    }
+    for old in tx.list_by::<InstanceRefresh>("group", &group.name) {
+        if old.ended_at.is_some_and(|at| at + KEPT < now) {
+            tx.delete::<InstanceRefresh>(&old.id);
+        }
+    }
+    let members = tx.list_by::<Member>("group", &group.name);
+    let n = u32::try_from(members.iter().filter(|m| m.counts()).count()).unwrap_or(u32::MAX);
+    let refresh = tx.put(InstanceRefresh { progress: Progress { n_total: n, n_left: n }, ..refresh });
+    wake(tx, &group.name)?;
+    Ok(refresh)
+}
+
+/// Begins no more replacements, or, without waiting for those that have begun, ends the refresh at once.
+pub fn cancel(
+    tx: &mut Transaction<'_>,
+    group: &str,
+    waits: bool,
+    now: Timestamp,
+) -> Result<Arc<InstanceRefresh>, RefreshError> {
+    let mut refresh = begun(tx, group)?;
+    let text = "Cancelled due to user request.".to_owned();
+    if waits && refresh.status != RefreshStatus::Pending {
+        (refresh.status, refresh.reason) = (RefreshStatus::Cancelling, Some(text));
+        (refresh.checkpoint_until, refresh.bake_until) = (None, None);
+    } else {
+        refresh.end(RefreshStatus::Cancelled, Some(text), now);
+    }
+    let refresh = tx.put(refresh);
+    wake(tx, group)?;
+    Ok(refresh)
+}
+
+/// Replaces what the refresh has launched by what the group had before.
+pub fn roll_back(
+    tx: &mut Transaction<'_>,
+    group: &str,
+    now: Timestamp,
+) -> Result<Arc<InstanceRefresh>, RefreshError> {
+    let mut refresh = begun(tx, group)?;
+    if matches!(refresh.status, RefreshStatus::RollbackInProgress | RefreshStatus::Cancelling) {
+        return Err(RefreshError::NotFound(group.to_owned()));
+    }
+    let of = groups::active(&tx.reader(), group)?;
+    check_reversible(&tx.reader(), &of, &refresh).map_err(RefreshError::Irreversible)?;
+    refresh.started_at.get_or_insert(now);
+    refresh.roll_back("Rollback due to user request.", now);
+    let refresh = tx.put(refresh);
+    wake(tx, group)?;
+    Ok(refresh)
+}
+
+/// Forgets the refreshes of a group that goes.
+pub fn forget(tx: &mut Transaction<'_>, group: &str) {
+    for refresh in tx.list_by::<InstanceRefresh>("group", group) {
+        tx.delete::<InstanceRefresh>(&refresh.id);
+    }
+}
+
+/// Whether what the group had before the refresh can be had again: it must say the same now as it said then.
+pub fn check_reversible(
+    r: &Reader<'_>,
+    group: &Group,
+    refresh: &InstanceRefresh,
+) -> Result<(), &'static str> {
+    if refresh.desired.is_none() {
+        return Err("A rollback needs an instance refresh with a desired configuration.");
+    }
+    let own = match (&group.mixed, &group.source) {
+        (Some(policy), _) => policy.templates().collect(),
+        (None, InstanceSource::LaunchTemplate(template)) => vec![template],
+        (None, InstanceSource::LaunchConfiguration(_)) => Vec::new(),
+    };
+    if own.iter().any(|t| t.version.starts_with('$')) {
+        return Err(
+            "A rollback needs a group whose launch template has a version number, not $Latest or $Default.",
+        );
+    }
+    let by_parameter = |template: &&LaunchTemplateRef| {
+        let found = launch_templates::find_version(r, &TemplateRef::from(*template));
+        found.is_ok_and(|(_, v)| v.data.image_id.as_ref().is_some_and(|i| i.starts_with(RESOLVE_PREFIX)))
+    };
+    match own.iter().any(by_parameter) {
+        true => {
+            Err("A rollback needs a launch template that names an image, not a Systems Manager parameter.")
+        }
+        false => Ok(()),
+    }
+}
+
+fn begun(tx: &Transaction<'_>, group: &str) -> Result<InstanceRefresh, RefreshError> {
+    groups::active(&tx.reader(), group)?;
+    let found = active(&tx.reader(), group);
+    found.map(|r| InstanceRefresh::clone(&r)).ok_or_else(|| RefreshError::NotFound(group.to_owned()))
+}
+
+/// The group's converger follows groups, so a changed refresh shows as a changed group.
+fn wake(tx: &mut Transaction<'_>, group: &str) -> Result<(), RefreshError> {
+    groups::change(tx, group, |_| ())?;
+    Ok(())
+}

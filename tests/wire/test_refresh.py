@@ -1,0 +1,322 @@
+"""What replaces instances, through boto3: instance refresh, maintenance policy, maximum lifetime."""
+
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from conftest import until
+
+ZONES = ["us-east-1a", "us-east-1b", "us-east-1c"]
+OLD, NEW = "ami-0123456789abcdef0", "ami-0fedcba9876543210"
+ACTIVE = {"Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking"}
+
+
+def refused(code, call, **arguments):
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    assert error.value.response["Error"]["Code"] == code, error.value
+    return error.value.response["Error"]["Message"]
+
+
+class Fleet:
+    """A group from version 1 of a template of its own that has a second version, too."""
+
+    def __init__(self, autoscaling, ec2, name, size, version="1", **settings):
+        self.autoscaling, self.ec2, self.name = autoscaling, ec2, name
+        self.template = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={
+            "ImageId": OLD, "InstanceType": "t2.micro"})["LaunchTemplate"]["LaunchTemplateId"]
+        ec2.create_launch_template_version(LaunchTemplateId=self.template, LaunchTemplateData={
+            "ImageId": NEW, "InstanceType": "t2.micro"})
+        settings = {"MinSize": 0, "MaxSize": size, "DesiredCapacity": size, "AvailabilityZones": ZONES, **settings}
+        autoscaling.create_auto_scaling_group(AutoScalingGroupName=name, LaunchTemplate=self.spec(version), **settings)
+        self.settled(size)
+
+    def spec(self, version):
+        return {"LaunchTemplateId": self.template, "Version": version}
+
+    def now(self):
+        return self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"][0]
+
+    def instances(self):
+        return self.now()["Instances"]
+
+    def ids(self):
+        return {i["InstanceId"] for i in self.instances()}
+
+    def images(self):
+        return sorted(i["ImageId"] for i in self.instances())
+
+    def settled(self, n):
+        def check():
+            found = self.instances()
+            return len(found) == n and all(i["LifecycleState"] == "InService" for i in found)
+        until(check, f"{n} instances of {self.name}")
+        return self.ids()
+
+    def start(self, version=None, **preferences):
+        more = {"DesiredConfiguration": {"LaunchTemplate": self.spec(version)}} if version else {}
+        preferences = {"InstanceWarmup": 0, **preferences}
+        return self.autoscaling.start_instance_refresh(
+            AutoScalingGroupName=self.name, Preferences=preferences, **more)["InstanceRefreshId"]
+
+    def refresh(self, id=None):
+        ids = {"InstanceRefreshIds": [id]} if id else {}
+        return self.autoscaling.describe_instance_refreshes(AutoScalingGroupName=self.name, **ids)["InstanceRefreshes"][0]
+
+    def followed(self, least=0, most=None):
+        """Polls until the refresh is over; checks sizes and progress at each poll."""
+        seen = []
+
+        def over():
+            shown, found = self.refresh(), self.instances()
+            serving = [i for i in found if i["LifecycleState"] == "InService"]
+            coming = [i for i in found if i["LifecycleState"].startswith("Pending")]
+            assert len(serving) >= least, found
+            assert most is None or len(serving) + len(coming) <= most, found
+            if shown["Status"] in ("InProgress", "RollbackInProgress"):
+                seen.append((shown["PercentageComplete"], shown["InstancesToUpdate"]))
+            return shown["Status"] not in ACTIVE
+        until(over, f"the end of the refresh of {self.name}", 60, 0.02)
+        return self.refresh(), seen
+
+    def causes(self):
+        activities = self.autoscaling.describe_scaling_activities(AutoScalingGroupName=self.name)["Activities"]
+        return [(a["Description"], a["Cause"]) for a in activities]
+
+    def end(self):
+        self.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)
+        until(lambda: not self.autoscaling.describe_auto_scaling_groups(
+            AutoScalingGroupNames=[self.name])["AutoScalingGroups"], f"the end of {self.name}")
+        self.ec2.delete_launch_template(LaunchTemplateId=self.template)
+
+
+@pytest.fixture
+def fleet(autoscaling, ec2):
+    made = []
+
+    def make(name, size, **settings):
+        made.append(Fleet(autoscaling, ec2, name, size, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def test_a_refresh_replaces_everything_and_saves_its_configuration(fleet):
+    f = fleet("refresh-all", 4)
+    before = f.ids()
+    id = f.start("2")
+    message = refused("InstanceRefreshInProgress", f.start)
+    assert "already in progress" in message
+    shown, seen = f.followed(least=3, most=4)
+    assert (shown["Status"], shown["PercentageComplete"], shown["InstancesToUpdate"]) == ("Successful", 100, 0)
+    assert shown["InstanceRefreshId"] == id and shown["EndTime"] >= shown["StartTime"]
+    assert shown["Preferences"]["MinHealthyPercentage"] == 90 and "MaxHealthyPercentage" not in shown["Preferences"]
+    assert shown["Preferences"]["ScaleInProtectedInstances"] == shown["Preferences"]["StandbyInstances"] == "Wait"
+    assert shown["DesiredConfiguration"]["LaunchTemplate"]["Version"] == "2"
+    assert all(percent == 100 * (4 - left) // 4 for percent, left in seen), seen
+    assert [p for p, _ in seen] == sorted(p for p, _ in seen)
+    assert not before & f.settled(4)
+    assert f.images() == [NEW] * 4
+    assert f.now()["LaunchTemplate"]["Version"] == "2"
+    causes = f.causes()
+    gone = [c for d, c in causes if d.startswith("Terminating")]
+    assert len(gone) == 4 and all("taken out of service in response to an instance refresh." in c for c in gone), causes
+    assert sum("an instance was started in response to an instance refresh." in c for _, c in causes) == 4
+
+
+def test_launch_before_terminate_and_zero_downtime(fleet):
+    f = fleet("refresh-ahead", 3)
+    f.start("2", MinHealthyPercentage=100, MaxHealthyPercentage=134)
+    shown, _ = f.followed(least=3, most=5)
+    assert shown["Status"] == "Successful"
+    f.settled(3)
+    assert f.images() == [NEW] * 3
+    zones = sorted(i["AvailabilityZone"] for i in f.instances())
+    assert zones == ZONES
+
+
+def test_skip_matching_leaves_what_fits(fleet):
+    f = fleet("refresh-skip", 3)
+    before = f.ids()
+    f.start(SkipMatching=True)
+    shown, _ = f.followed()
+    assert shown["Status"] == "Successful" and f.ids() == before
+    f.start("2", SkipMatching=True, MinHealthyPercentage=0)
+    assert f.followed()[0]["Status"] == "Successful"
+    after = f.settled(3)
+    assert not after & before
+    f.start("2", SkipMatching=True)
+    assert f.followed()[0]["Status"] == "Successful" and f.ids() == after
+
+
+def test_checkpoints_rollback_and_scale_out_meanwhile(fleet):
+    f = fleet("refresh-checkpoint", 4, MaxSize=6)
+    id = f.start("2", MinHealthyPercentage=0, CheckpointPercentages=[50, 100], CheckpointDelay=3600)
+    until(lambda: "checkpoint of 50 percent" in f.refresh().get("StatusReason", ""), "the checkpoint")
+    assert f.refresh()["PercentageComplete"] == 50 and f.refresh()["InstancesToUpdate"] == 2
+    assert f.images() == sorted([OLD] * 2 + [NEW] * 2)
+    f.autoscaling.set_desired_capacity(AutoScalingGroupName=f.name, DesiredCapacity=5)
+    f.settled(5)
+    assert f.images() == sorted([OLD] * 2 + [NEW] * 3), "scale-outs use the desired configuration"
+    assert f.autoscaling.rollback_instance_refresh(AutoScalingGroupName=f.name)["InstanceRefreshId"] == id
+    shown, _ = f.followed()
+    assert shown["Status"] == "RollbackSuccessful"
+    details = shown["RollbackDetails"]
+    assert details["PercentageCompleteOnRollback"] == 50 and details["InstancesToUpdateOnRollback"] == 2, details
+    assert "user request" in details["RollbackReason"]
+    f.settled(5)
+    assert f.images() == [OLD] * 5
+    assert f.now()["LaunchTemplate"]["Version"] == "1"
+
+
+def test_cancel_with_and_without_waiting(fleet):
+    f = fleet("refresh-cancel", 3)
+    refused("ActiveInstanceRefreshNotFound", f.autoscaling.cancel_instance_refresh, AutoScalingGroupName=f.name)
+    refused("ActiveInstanceRefreshNotFound", f.autoscaling.rollback_instance_refresh, AutoScalingGroupName=f.name)
+    first = f.start("2", InstanceWarmup=3600)
+    until(lambda: "is warming up" in f.refresh().get("StatusReason", ""), "a warming instance")
+    assert f.autoscaling.cancel_instance_refresh(AutoScalingGroupName=f.name)["InstanceRefreshId"] == first
+    shown, _ = f.followed()
+    assert (shown["Status"], shown["StatusReason"]) == ("Cancelled", "Cancelled due to user request.")
+    f.settled(3)
+    assert f.now()["LaunchTemplate"]["Version"] == "1", "not saved"
+    assert sorted(f.images()) == sorted([OLD, OLD, NEW])
+    second = f.start("2", InstanceWarmup=3600)
+    f.autoscaling.cancel_instance_refresh(AutoScalingGroupName=f.name, WaitForTransitioningInstances=False)
+    assert f.refresh(second)["Status"] == "Cancelled"
+    listed = f.autoscaling.describe_instance_refreshes(AutoScalingGroupName=f.name, MaxRecords=1)
+    assert [r["InstanceRefreshId"] for r in listed["InstanceRefreshes"]] == [second]
+    rest = f.autoscaling.describe_instance_refreshes(AutoScalingGroupName=f.name, NextToken=listed["NextToken"])
+    assert [r["InstanceRefreshId"] for r in rest["InstanceRefreshes"]] == [first] and "NextToken" not in rest
+
+
+def test_an_alarm_rolls_back_and_what_is_irreversible_is_refused(fleet, cloudwatch):
+    f = fleet("refresh-alarm", 2)
+    cloudwatch.put_metric_alarm(
+        AlarmName="refresh-alarm", Namespace="Test", MetricName="Errors", Statistic="Sum", Period=60,
+        EvaluationPeriods=1, Threshold=1, ComparisonOperator="GreaterThanThreshold")
+    alarms = {"AlarmSpecification": {"Alarms": ["refresh-alarm"]}}
+    refused("ValidationError", f.start, version="2", AlarmSpecification={"Alarms": ["no-such-alarm"]})
+    refused("IrreversibleInstanceRefresh", f.start, AutoRollback=True)
+    f.start("2", BakeTime=3600, AutoRollback=True, **alarms)
+    until(lambda: f.refresh()["Status"] == "Baking", "the bake time")
+    assert f.refresh()["PercentageComplete"] == 100
+    cloudwatch.set_alarm_state(AlarmName="refresh-alarm", StateValue="ALARM", StateReason="test")
+    shown, _ = f.followed()
+    assert shown["Status"] == "RollbackSuccessful", shown
+    assert "refresh-alarm is in the ALARM state" in shown["RollbackDetails"]["RollbackReason"]
+    f.settled(2)
+    assert f.images() == [OLD] * 2
+    cloudwatch.delete_alarms(AlarmNames=["refresh-alarm"])
+    latest = fleet("refresh-latest", 1, version="$Latest")
+    latest.start("1", MinHealthyPercentage=0, InstanceWarmup=3600)
+    message = refused("IrreversibleInstanceRefresh", latest.autoscaling.rollback_instance_refresh,
+                      AutoScalingGroupName=latest.name)
+    assert "$Latest" in message
+
+
+def test_protected_and_standby_instances(fleet):
+    f = fleet("refresh-protected", 3)
+    kept, standby, other = sorted(f.ids())
+    f.autoscaling.set_instance_protection(
+        AutoScalingGroupName=f.name, InstanceIds=[kept], ProtectedFromScaleIn=True)
+    f.autoscaling.enter_standby(AutoScalingGroupName=f.name, InstanceIds=[standby], ShouldDecrementDesiredCapacity=True)
+    until(lambda: any(i["LifecycleState"] == "Standby" for i in f.instances()), "standby")
+    f.start("2")
+    until(lambda: "cannot be replaced now" in f.refresh().get("StatusReason", ""), "the wait")
+    assert f.refresh()["Status"] == "InProgress" and other not in f.ids()
+    f.autoscaling.set_instance_protection(
+        AutoScalingGroupName=f.name, InstanceIds=[kept], ProtectedFromScaleIn=False)
+    until(lambda: kept not in f.ids(), "the formerly protected one's replacement")
+    f.autoscaling.cancel_instance_refresh(AutoScalingGroupName=f.name)
+    f.followed()
+    f.start("2", ScaleInProtectedInstances="Refresh", StandbyInstances="Ignore")
+    assert f.followed()[0]["Status"] == "Successful"
+    assert standby in f.ids()
+    f.start("2", StandbyInstances="Terminate")
+    assert f.followed()[0]["Status"] == "Successful"
+    until(lambda: standby not in f.ids(), "the end of the one in standby")
+
+
+def test_suspension_pauses_and_a_restart_goes_on(new_server):
+    server = new_server("--any-image", "--boot-time", "300")
+    f = Fleet(server.client("autoscaling"), server.client("ec2"), "refresh-restart", 6)
+    f.autoscaling.suspend_processes(AutoScalingGroupName=f.name, ScalingProcesses=["InstanceRefresh"])
+    id = f.start("2", MinHealthyPercentage=80)
+    assert f.refresh()["Status"] == "Pending"
+    f.autoscaling.resume_processes(AutoScalingGroupName=f.name)
+    until(lambda: f.refresh()["InstancesToUpdate"] <= 4, "some progress")
+    server.kill()
+    server.start()
+    f.autoscaling, f.ec2 = server.client("autoscaling"), server.client("ec2")
+    assert f.refresh()["InstanceRefreshId"] == id
+    shown, _ = f.followed(most=6)
+    assert shown["Status"] == "Successful"
+    f.settled(6)
+    assert f.images() == [NEW] * 6
+
+
+def test_replacements_go_on_while_the_group_scales_and_instances_die(fleet):
+    f = fleet("refresh-busy", 4, MaxSize=8)
+    f.start("2", MinHealthyPercentage=75, MaxHealthyPercentage=125)
+    f.autoscaling.set_desired_capacity(AutoScalingGroupName=f.name, DesiredCapacity=6)
+    f.ec2.terminate_instances(InstanceIds=[sorted(f.ids())[0]])
+    time.sleep(0.2)
+    f.autoscaling.set_desired_capacity(AutoScalingGroupName=f.name, DesiredCapacity=3)
+    assert f.followed()[0]["Status"] == "Successful"
+    f.settled(3)
+    assert f.images() == [NEW] * 3
+
+
+def test_preferences_that_make_no_sense_are_refused(fleet):
+    f = fleet("refresh-refused", 1)
+    for preferences in (
+        {"MaxHealthyPercentage": 120}, {"MinHealthyPercentage": 50, "MaxHealthyPercentage": 160},
+        {"CheckpointPercentages": [50, 20]}, {"CheckpointPercentages": [50, 50]}, {"CheckpointDelay": 60},
+        {"AlarmSpecification": {"Alarms": [f"a{n}" for n in range(11)]}},
+    ):
+        refused("ValidationError", f.start, **preferences)
+    refused("UnsupportedOperation", f.autoscaling.start_instance_refresh,
+            AutoScalingGroupName=f.name, Strategy="ReplaceRootVolume")
+    refused("ValidationError", f.autoscaling.start_instance_refresh, AutoScalingGroupName="no-such-group")
+    assert f.autoscaling.describe_instance_refreshes(AutoScalingGroupName=f.name)["InstanceRefreshes"] == []
+
+
+def test_a_maintenance_policy_launches_first_and_is_the_refreshs_default(fleet):
+    f = fleet("maintained", 2, InstanceMaintenancePolicy={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150})
+    assert f.now()["InstanceMaintenancePolicy"] == {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150}
+    sick = sorted(f.ids())[0]
+    f.autoscaling.set_instance_health(InstanceId=sick, HealthStatus="Unhealthy", ShouldRespectGracePeriod=False)
+
+    def healed():
+        found = f.instances()
+        serving = [i for i in found if i["LifecycleState"] == "InService"]
+        assert len(serving) >= 2 and len(serving) <= 3, found
+        return sick not in f.ids() and len(found) == 2
+    until(healed, "a replacement that came first", pause_s=0.02)
+    causes = f.causes()
+    assert any("unhealthy instance needing to be replaced" in c for _, c in causes), causes
+    f.start()
+    preferences = f.refresh()["Preferences"]
+    assert (preferences["MinHealthyPercentage"], preferences["MaxHealthyPercentage"]) == (100, 150)
+    assert f.followed(least=2, most=3)[0]["Status"] == "Successful"
+    update = f.autoscaling.update_auto_scaling_group
+    refused("ValidationError", update, AutoScalingGroupName=f.name,
+            InstanceMaintenancePolicy={"MinHealthyPercentage": 20, "MaxHealthyPercentage": 150})
+    refused("ValidationError", update, AutoScalingGroupName=f.name,
+            InstanceMaintenancePolicy={"MinHealthyPercentage": 90})
+    update(AutoScalingGroupName=f.name,
+           InstanceMaintenancePolicy={"MinHealthyPercentage": -1, "MaxHealthyPercentage": -1})
+    assert "InstanceMaintenancePolicy" not in f.now()
+
+
+def test_the_maximum_lifetime_is_kept_as_a_setting(fleet):
+    f = fleet("aging", 1, MaxInstanceLifetime=86400)
+    assert f.now()["MaxInstanceLifetime"] == 86400
+    update = f.autoscaling.update_auto_scaling_group
+    refused("ValidationError", update, AutoScalingGroupName=f.name, MaxInstanceLifetime=3600)
+    update(AutoScalingGroupName=f.name, MaxInstanceLifetime=0)
+    assert "MaxInstanceLifetime" not in f.now()
