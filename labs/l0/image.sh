@@ -3,18 +3,20 @@
 #
 #   labs/l0/image.sh container DATA_DIR    # Debian with systemd, sshd, Flask, gunicorn and the app as a service
 #   labs/l0/image.sh process DATA_DIR      # the app and a virtual environment, for machines without privileges
+#   labs/l0/image.sh root                  # prints the directory of the first one's root file system; needs LAB_CACHE
 #
 # Variables:
 #   PUFFER       the puffer program                                  (puffer)
 #   LAB_CACHE    keeps what takes long to make                       (no cache)
 set -euo pipefail
 
-compute=${1:?"container or process"}
-data_dir=${2:?"the server's data directory"}
+compute=${1:?"container, process or root"}
+[ "$compute" = root ] || data_dir=${2:?"the server's data directory"}
 puffer=${PUFFER:-puffer}
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${LAB_CACHE:-}
 if [ -z "$cache" ]; then
+  [ "$compute" != root ] || { echo "LAB_CACHE is not set" >&2; exit 2; }
   cache=$(mktemp -d)
   trap 'rm -rf "$cache"' EXIT
 fi
@@ -23,7 +25,7 @@ mkdir -p "$cache"
 # A change of these files makes a new image.
 version=$(cat "$here/app.py" "$here/app.service" "$here/image.sh" | sha256sum | cut -c1-12)
 
-container_image() {
+container_root() {
   local store=$cache/container-$version id_file=$cache/container-$version.id
   if [ ! -s "$id_file" ] || [ ! -d "$store/images/$(cat "$id_file")" ]; then
     "$puffer" image build --data-dir "$store" --name counter-base \
@@ -35,8 +37,14 @@ container_image() {
       --hook 'chroot "$1" systemctl enable ssh-host-keys.service' | tail -n 1 >"$id_file.new"
     mv "$id_file.new" "$id_file"
   fi
+  echo "$store/images/$(cat "$id_file")/root"
+}
+
+container_image() {
+  local root
+  root=$(container_root)
   "$puffer" image import --data-dir "$data_dir" --name counter-base \
-    --description "Lab L0: Flask and gunicorn on Debian" "$store/images/$(cat "$id_file")/root" | tail -n 1
+    --description "Lab L0: Flask and gunicorn on Debian" "$root" | tail -n 1
 }
 
 process_image() {
@@ -70,6 +78,7 @@ JSON
 
 case $compute in
 container) container_image ;;
+root) container_root ;;
 process) process_image ;;
 *)
   echo "there is no lab image for $compute instances" >&2

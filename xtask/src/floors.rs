@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("puffer-control", 3),
     ("puffer-api", 3),
     ("puffer-simulator", 4),
+    ("puffer-fuzz", 4),
     ("puffer", 5),
 ];
 

@@ -7,6 +7,9 @@ use anyhow::bail;
 
 use crate::{codegen, coverage, demo, floors, process, requirements, tidy};
 
+/// Tells tests where a root file system with systemd is.
+const SYSTEMD_ROOT: &str = "PUFFER_TEST_SYSTEMD_ROOT";
+
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Only these parts
@@ -22,15 +25,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if chosen("rules") {
         results.push(("rules", rules()));
     }
-    if chosen("rust") {
-        results.push(("rust", rust()));
-    }
-    if ["wire", "system", "demo"].iter().any(|p| chosen(p)) {
-        match binary() {
+    let binary = match ["rust", "wire", "system", "demo"].iter().any(|p| chosen(p)) {
+        true => Some(binary()),
+        false => None,
+    };
+    if let Some(binary) = binary {
+        match binary {
             Ok(binary) => {
+                // Both boot it.
+                let root = ["rust", "system"].iter().any(|p| chosen(p)).then(|| systemd_root(&binary)).flatten();
+                if chosen("rust") {
+                    results.push(("rust", rust(root.as_deref())));
+                }
                 for part in ["wire", "system"] {
                     if chosen(part) {
-                        results.push((part, pytest(&binary, part)));
+                        results.push((part, pytest(&binary, part, root.as_deref())));
                     }
                 }
                 if chosen("demo") {
@@ -69,11 +78,32 @@ fn rules() -> anyhow::Result<()> {
     coverage::run(&coverage::Args { check: true })
 }
 
-fn rust() -> anyhow::Result<()> {
+/// The lab's image as a root file system for the tests that boot systemd; built once under `target/`. Where containers cannot be, or
+/// Debian's packages cannot be had, those tests are skipped, loudly.
+fn systemd_root(binary: &Path) -> Option<PathBuf> {
+    if !process::is_root() {
+        eprintln!("SKIPPING what boots systemd: it needs root");
+        return None;
+    }
+    match demo::lab_root(binary) {
+        Ok(root) => Some(root),
+        Err(error) => {
+            eprintln!("SKIPPING what boots systemd: the lab's image cannot be built: {error:#}");
+            None
+        }
+    }
+}
+
+fn rust(systemd_root: Option<&Path>) -> anyhow::Result<()> {
     if process::output(Command::new("cargo").args(["nextest", "--version"])).is_err() {
         process::run(Command::new("cargo").args(["install", "--locked", "cargo-nextest"]))?;
     }
-    process::run(Command::new("cargo").args(["nextest", "run", "--workspace"]).current_dir(crate::root()))
+    process::run(
+        Command::new("cargo")
+            .args(["nextest", "run", "--workspace"])
+            .envs(systemd_root.map(|root| (SYSTEMD_ROOT, root)))
+            .current_dir(crate::root()),
+    )
 }
 
 /// The binary under test, without optimisation: it is built anyway for the Rust tests.
@@ -82,7 +112,7 @@ fn binary() -> anyhow::Result<PathBuf> {
     Ok(crate::target_dir().join("debug/puffer"))
 }
 
-fn pytest(binary: &Path, part: &str) -> anyhow::Result<()> {
+fn pytest(binary: &Path, part: &str, systemd_root: Option<&Path>) -> anyhow::Result<()> {
     let python = requirements::python()?;
     process::run(
         Command::new(python.join("bin/pytest"))
@@ -94,6 +124,7 @@ fn pytest(binary: &Path, part: &str) -> anyhow::Result<()> {
                 format!("{}:{}", python.join("bin").display(), std::env::var("PATH").unwrap_or_default()),
             )
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(systemd_root.map(|root| (SYSTEMD_ROOT, root)))
             .current_dir(crate::root()),
     )
 }

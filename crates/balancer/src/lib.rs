@@ -8,6 +8,8 @@ mod client;
 pub mod config;
 mod control;
 mod data;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health_check;
 mod histogram;
 mod http;

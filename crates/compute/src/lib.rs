@@ -5,6 +5,8 @@ pub mod container;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod driver;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod image;
 pub mod process;
 pub mod simulated;

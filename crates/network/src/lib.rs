@@ -3,6 +3,8 @@
 mod bridge_fabric;
 pub mod dns;
 mod fabric;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod metadata;
 
 pub use bridge_fabric::{BridgeFabric, Missing, Services, blocked_forwarding, pick_vpc_cidr, probe};

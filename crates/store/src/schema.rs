@@ -30,6 +30,19 @@ impl Schema {
         self
     }
 
+    /// Names of the collections.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.collections.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether a stored row of a collection can be read.
+    pub fn check_row(&self, collection: &str, bytes: &[u8]) -> Result<(), OpenError> {
+        match self.collections.iter().find(|(name, _)| *name == collection) {
+            Some((_, make)) => make().load("key", bytes),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn load(&self, disk: &dyn Disk) -> Result<State, OpenError> {
         let mut collections = HashMap::new();
         for (name, make) in &self.collections {

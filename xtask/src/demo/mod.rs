@@ -21,6 +21,7 @@ use anyhow::{Context, bail};
 use crate::{process, requirements};
 use lab::Lab;
 use load::Load;
+pub(crate) use server::lab_root;
 use server::Server;
 use status::GroupStatus;
 use summary::Summary;

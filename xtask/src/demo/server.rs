@@ -19,6 +19,27 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Lines of the log that a failure shows.
 const LOG_TAIL_LINES: usize = 30;
 
+/// The root file system of the lab's image for containers, built once under `target/`.
+pub(crate) fn lab_root(binary: &Path) -> anyhow::Result<PathBuf> {
+    let printed = process::output(
+        Command::new("bash")
+            .arg(crate::root().join("labs/l0/image.sh"))
+            .arg("root")
+            .env("PUFFER", binary)
+            .env("LAB_CACHE", lab_cache()),
+    )?;
+    let root = PathBuf::from(printed.lines().last().unwrap_or_default().trim());
+    if !root.is_dir() {
+        bail!("labs/l0/image.sh printed no directory but: {printed}");
+    }
+    Ok(root)
+}
+
+/// Where the lab's images are kept between runs.
+fn lab_cache() -> PathBuf {
+    crate::root().join("target/lab-l0")
+}
+
 /// A private server on a fresh data directory and free ports. Dropping it ends it.
 pub(crate) struct Server {
     binary: PathBuf,
@@ -95,7 +116,7 @@ impl Server {
                 .arg(self.compute)
                 .arg(self.data_dir())
                 .env("PUFFER", &self.binary)
-                .env("LAB_CACHE", crate::root().join("target/lab-l0")),
+                .env("LAB_CACHE", lab_cache()),
         )?;
         let id = printed.lines().last().unwrap_or_default().trim();
         if !id.starts_with("ami-") {

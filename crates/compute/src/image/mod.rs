@@ -204,3 +204,9 @@ impl<T> Trying<T> for std::io::Result<T> {
         })
     }
 }
+
+/// Unpacks as imports do: for fuzzing.
+pub(crate) fn unpack(archive: &[u8], target: &std::path::Path, layered: bool) -> Result<(), ImageError> {
+    let whiteouts = if layered { archive::Whiteouts::Apply } else { archive::Whiteouts::Ordinary };
+    archive::unpack(archive, target, whiteouts, &mut archive::Budget::default(), &mut |_| {})
+}

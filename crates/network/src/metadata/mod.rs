@@ -90,3 +90,8 @@ pub struct InstanceMetadata {
     /// When it was launched.
     pub launched_at: Timestamp,
 }
+
+/// Whether there is a value or directory at this path: for fuzzing.
+pub(crate) fn has_path(instance: &InstanceMetadata, path: &str) -> bool {
+    tree::find(instance, path).is_some()
+}
