@@ -22,11 +22,16 @@ pub(crate) struct Source {
 /// What to take of one service.
 #[derive(Deserialize)]
 pub(crate) struct Selected {
+    /// The model is not imported but written by hand.
+    #[serde(default)]
+    pub(crate) by_hand: bool,
     /// Path of the model below the package's `data` folder.
+    #[serde(default)]
     pub(crate) model: String,
     /// Service name in SigV4 scopes.
     pub(crate) signing_name: String,
     /// Names, or `*` for all.
+    #[serde(default)]
     pub(crate) operations: Vec<String>,
     /// Enumerations to treat as plain text.
     #[serde(default)]

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         package.display(),
         selection.source.version
     );
-    for (service, keep) in &selection.service {
+    for (service, keep) in selection.service.iter().filter(|(_, keep)| !keep.by_hand) {
         let file = format!("data/{}/service-2.json.gz", keep.model);
         let path = package.join(&file);
         let packed = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;

@@ -26,6 +26,7 @@ mod reconciler;
 mod schedule_run;
 mod target_sync;
 mod tick;
+mod trigger_evaluate;
 mod wake;
 
 pub use activity_prune::ActivityPrune;
@@ -50,3 +51,4 @@ pub use port_policy::PortPolicy;
 pub use reconciler::{Reconciler, RunningReconciler, spawn};
 pub use schedule_run::{ScheduleRun, ScheduleRunStatus};
 pub use target_sync::{TargetSync, TargetSyncStatus};
+pub use trigger_evaluate::{TriggerEvaluate, TriggerStatus};

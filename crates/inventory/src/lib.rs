@@ -35,6 +35,7 @@ pub mod tags;
 pub mod targets;
 #[cfg(test)]
 mod tests;
+pub mod triggers;
 pub mod zones;
 
 pub use schema::schema;

@@ -24,6 +24,7 @@ pub fn schema() -> Schema {
         .with::<autoscaling::Activity>()
         .with::<autoscaling::ScalingPolicy>()
         .with::<autoscaling::schedule::ScheduledAction>()
+        .with::<autoscaling::trigger::Trigger>()
         .with::<alarm::Alarm>()
         .with::<alarm::CompositeAlarm>()
         .with::<alarm::HistoryItem>()

@@ -22,8 +22,11 @@ macro_rules! service {
 }
 
 service!(autoscaling, "EC2 Auto Scaling.");
+service!(autoscaling_2009, "Auto Scaling as of 2009-05-15.");
 service!(cloudwatch, "CloudWatch.");
+service!(cloudwatch_2009, "CloudWatch as of 2009-05-15.");
 service!(ec2, "EC2.");
+service!(elb_2009, "Elastic Load Balancing as of 2009-05-15.");
 service!(elbv2, "Elastic Load Balancing v2.");
 service!(sns, "Simple Notification Service.");
 service!(sqs, "Simple Queue Service.");
@@ -40,4 +43,7 @@ pub static SERVICES: &[&puffer_wire::ServiceSchema] = &[
     &ssm::SERVICE,
     &sns::SERVICE,
     &sqs::SERVICE,
+    &autoscaling_2009::SERVICE,
+    &cloudwatch_2009::SERVICE,
+    &elb_2009::SERVICE,
 ];

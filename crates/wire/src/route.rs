@@ -9,6 +9,61 @@ use crate::query::Params;
 use crate::schema::{OperationSchema, Protocol, ServiceSchema};
 use crate::sigv4;
 
+/// EC2's versions before today's. Clients that sign without a scope, or with one guessed from an IP address, have only this
+/// to say that they mean EC2. (Two days are left out, on which another service of this server had its version.)
+const EC2_VERSIONS: [&str; 50] = [
+    "2006-06-26",
+    "2006-10-01",
+    "2007-01-03",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2008-02-01",
+    "2008-05-05",
+    "2008-08-08",
+    "2008-12-01",
+    "2009-03-01",
+    "2009-04-04",
+    "2009-07-15",
+    "2009-08-15",
+    "2009-10-31",
+    "2009-11-30",
+    "2010-06-15",
+    "2010-08-31",
+    "2010-11-15",
+    "2011-02-28",
+    "2011-05-15",
+    "2011-07-15",
+    "2011-11-01",
+    "2011-12-01",
+    "2011-12-15",
+    "2012-03-01",
+    "2012-04-01",
+    "2012-05-01",
+    "2012-06-15",
+    "2012-07-20",
+    "2012-08-15",
+    "2012-10-01",
+    "2012-12-01",
+    "2013-02-01",
+    "2013-06-15",
+    "2013-07-15",
+    "2013-08-15",
+    "2013-10-01",
+    "2013-10-15",
+    "2014-02-01",
+    "2014-05-01",
+    "2014-06-15",
+    "2014-09-01",
+    "2014-10-01",
+    "2015-03-01",
+    "2015-04-15",
+    "2015-10-01",
+    "2016-04-01",
+    "2016-09-15",
+    "2016-11-15",
+];
+
 /// Whose request it is.
 #[derive(Debug)]
 pub struct Route<'a> {
@@ -86,10 +141,16 @@ fn by_action<'a>(
         return Err(lost(scoped, protocol, Fault::sender("MissingAction", message)));
     };
     let version = params.get("Version");
-    let versioned = services.iter().copied().find(|s| s.form().is_some() && Some(s.version) == version);
+    let of_version = || services.iter().copied().filter(|s| s.form().is_some() && Some(s.version) == version);
+    // Several services had a version of the same day, so the action decides among them.
+    let exact = of_version().find(|s| s.operation(action).is_some());
     // EC2 has had dozens of versions, all of them subsets of today's as far as old clients use them.
+    let ec2 = services.iter().copied().find(|s| s.form() == Some(Protocol::Ec2));
+    let old_ec2 =
+        ec2.filter(|s| version.is_some_and(|v| EC2_VERSIONS.contains(&v)) && s.operation(action).is_some());
     let tolerated = scoped.filter(|s| version.is_none() || s.form() == Some(Protocol::Ec2));
-    let Some((service, protocol)) = versioned.or(tolerated).and_then(|s| Some((s, s.form()?))) else {
+    let found = exact.or(old_ec2).or_else(|| of_version().next()).or(tolerated);
+    let Some((service, protocol)) = found.and_then(|s| Some((s, s.form()?))) else {
         let message = format!(
             "Could not find operation {action} for version {}",
             version.unwrap_or("NO_VERSION_SPECIFIED")

@@ -4,8 +4,11 @@
 pub(crate) fn title(service: &str) -> &str {
     match service {
         "autoscaling" => "EC2 Auto Scaling",
+        "autoscaling_2009" => "Auto Scaling (2009)",
         "cloudwatch" => "CloudWatch",
+        "cloudwatch_2009" => "CloudWatch (2009)",
         "ec2" => "EC2",
+        "elb_2009" => "Elastic Load Balancing (2009)",
         "elbv2" => "Elastic Load Balancing v2",
         "sns" => "Simple Notification Service",
         "sqs" => "Simple Queue Service",
@@ -30,6 +33,10 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
             "One region with three zones, and a default VPC. Route tables, internet gateways, network ACLs, volumes and \
              snapshots can be looked at; there are only the ones that come with a VPC, an instance or an image."
         }
+        "autoscaling_2009" => {
+            "For clients from before 2011: the same groups in the words of that day, and triggers. Refused: CustomUnit."
+        }
+        "elb_2009" => "There are no classic load balancers, so the list of them is empty.",
         "elbv2" => {
             "Application load balancers over HTTP/1.1. Network and gateway load balancers, TLS, HTTP/2 and IPv6 are refused \
              with an error that says so."

@@ -15,7 +15,7 @@ pub(super) fn register(registry: &mut Registry) {
 }
 
 /// Those in progress first, then the newest first.
-async fn describe(
+pub(super) async fn describe(
     cx: Arc<Ctx>,
     input: shape::DescribeScalingActivitiesType,
 ) -> Result<shape::ActivitiesType, ApiError> {

@@ -12,7 +12,10 @@ pub(super) fn register(registry: &mut Registry) {
     registry.serve::<shape::TerminateInstanceInAutoScalingGroup, _>(terminate_instance);
 }
 
-async fn set_desired_capacity(cx: Arc<Ctx>, input: shape::SetDesiredCapacityType) -> Result<(), ApiError> {
+pub(super) async fn set_desired_capacity(
+    cx: Arc<Ctx>,
+    input: shape::SetDesiredCapacityType,
+) -> Result<(), ApiError> {
     let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
     let desired = natural(required(input.desired_capacity, "desiredCapacity")?, "DesiredCapacity")?;
     let honor_cooldown = input.honor_cooldown.unwrap_or(false);
@@ -26,7 +29,7 @@ async fn set_desired_capacity(cx: Arc<Ctx>, input: shape::SetDesiredCapacityType
 }
 
 /// Takes one instance out for good. The activity is made here, because the answer shows it; the converger carries it on.
-async fn terminate_instance(
+pub(super) async fn terminate_instance(
     cx: Arc<Ctx>,
     input: shape::TerminateInstanceInAutoScalingGroupType,
 ) -> Result<shape::ActivityType, ApiError> {

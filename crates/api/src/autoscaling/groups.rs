@@ -25,7 +25,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.serve::<shape::DeleteAutoScalingGroup, _>(delete);
 }
 
-async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
+pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
     refuse_unbuilt_of_create(&input)?;
     let name = required(input.auto_scaling_group_name.clone(), "autoScalingGroupName")?;
     let now = cx.clock.now();
@@ -102,7 +102,7 @@ async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Resul
     Ok(())
 }
 
-async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Result<(), ApiError> {
+pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupType) -> Result<(), ApiError> {
     refuse_unbuilt_of_update(&input)?;
     let name = required(input.auto_scaling_group_name.clone(), "autoScalingGroupName")?;
     let now = cx.clock.now();
@@ -187,7 +187,7 @@ fn resize(
     Ok(())
 }
 
-async fn delete(cx: Arc<Ctx>, input: shape::DeleteAutoScalingGroupType) -> Result<(), ApiError> {
+pub(super) async fn delete(cx: Arc<Ctx>, input: shape::DeleteAutoScalingGroupType) -> Result<(), ApiError> {
     let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
     let force = input.force_delete.unwrap_or(false);
     let now = cx.clock.now();

@@ -19,7 +19,10 @@ pub(super) fn register(registry: &mut Registry) {
     registry.serve::<shape::DeleteLaunchConfiguration, _>(delete);
 }
 
-async fn create(cx: Arc<Ctx>, input: shape::CreateLaunchConfigurationType) -> Result<(), ApiError> {
+pub(super) async fn create(
+    cx: Arc<Ctx>,
+    input: shape::CreateLaunchConfigurationType,
+) -> Result<(), ApiError> {
     for (given, name) in [
         (input.instance_id.is_some(), "InstanceId"),
         (input.spot_price.is_some(), "SpotPrice"),
@@ -114,7 +117,7 @@ async fn describe(
     })
 }
 
-fn shape_of(c: &LaunchConfiguration) -> shape::LaunchConfiguration {
+pub(super) fn shape_of(c: &LaunchConfiguration) -> shape::LaunchConfiguration {
     let text = |s: &Option<String>| Some(s.clone().unwrap_or_default());
     shape::LaunchConfiguration {
         launch_configuration_name: Some(c.name.clone()),
@@ -142,7 +145,7 @@ fn shape_of(c: &LaunchConfiguration) -> shape::LaunchConfiguration {
     }
 }
 
-async fn delete(cx: Arc<Ctx>, input: shape::LaunchConfigurationNameType) -> Result<(), ApiError> {
+pub(super) async fn delete(cx: Arc<Ctx>, input: shape::LaunchConfigurationNameType) -> Result<(), ApiError> {
     let name = required(input.launch_configuration_name, "launchConfigurationName")?;
     cx.store
         .transact::<_, Refused>(|tx| {

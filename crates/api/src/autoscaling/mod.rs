@@ -1,4 +1,4 @@
-//! EC2 Auto Scaling, API version 2011-01-01: a file per family of operations.
+//! EC2 Auto Scaling, API version 2011-01-01: a file per family of operations. Version 2009-05-15 has a folder of its own.
 //!
 //! Handlers validate, change records in one transaction and return; the reconcilers see the change and act.
 
@@ -29,6 +29,7 @@ mod source;
 mod static_types;
 mod tags;
 mod traffic;
+mod v2009;
 mod zone_settings;
 
 use crate::Registry;
@@ -54,4 +55,5 @@ pub(crate) fn register(registry: &mut Registry) {
     tags::register(registry);
     static_types::register(registry);
     absent::register(registry);
+    v2009::register(registry);
 }

@@ -17,6 +17,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod token;
+mod v2009;
 mod window;
 
 use puffer_core::Timestamp;
@@ -43,6 +44,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.serve::<shapes::ListTagsForResource, _>(tags::list);
     registry.serve::<shapes::TagResource, _>(tags::tag);
     registry.serve::<shapes::UntagResource, _>(tags::untag);
+    v2009::register(registry);
 }
 
 fn invalid_value(message: impl Into<String>) -> ApiError {

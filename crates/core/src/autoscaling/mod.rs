@@ -21,6 +21,7 @@ pub mod refresh;
 pub mod scaling;
 pub mod schedule;
 pub mod texts;
+pub mod trigger;
 pub mod view;
 
 pub use activity::{Activity, ActivityStatus};

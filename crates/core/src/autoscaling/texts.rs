@@ -114,6 +114,11 @@ pub fn policy_by_alarm(alarm: &str, state: &str, policy: &str, from: u32, to: u3
     )
 }
 
+/// A trigger of the API of 2009 fired.
+pub fn trigger(trigger: &str, condition: &str, from: u32, to: u32) -> String {
+    format!("trigger {trigger} saw {condition}, changing the desired capacity from {from} to {to}")
+}
+
 /// Launches towards `desired`.
 pub fn started(from: u32, to: u32) -> String {
     format!(

@@ -208,6 +208,7 @@ pub fn remove_group(tx: &mut Transaction<'_>, group: &Group, now: Timestamp) {
     }
     crate::scheduled_actions::remove_all(tx, &group.name);
     refreshes::forget(tx, &group.name);
+    crate::triggers::remove_all(tx, &group.name);
     for open in tx.list_by::<Activity>("open", &group.name) {
         activity::close(tx, &open.id, puffer_core::autoscaling::ActivityStatus::Cancelled, now);
     }

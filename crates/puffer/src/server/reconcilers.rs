@@ -11,7 +11,7 @@ use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     ActivityPrune, AlarmAction, AlarmEvaluate, CompositeEvaluate, ImageSource, InstanceAction, MetricCollect,
-    MetricFlush, NoFiles, Notify, PolicyExecute, RunningReconciler, ScheduleRun, spawn,
+    MetricFlush, NoFiles, Notify, PolicyExecute, RunningReconciler, ScheduleRun, TriggerEvaluate, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -86,6 +86,7 @@ pub(super) async fn start(
     let groups = GroupConverge::new(store.clone(), Arc::clone(clock), rng);
     let rng = Box::new(rand::make_rng::<rand::rngs::StdRng>());
     let schedules = ScheduleRun::new(store.clone(), Arc::clone(clock), rng);
+    let triggers = TriggerEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock));
     let policies = Arc::new(PolicyExecute::new(store.clone(), metrics.clone(), Arc::clone(clock)));
     let on_instances = Arc::new(InstanceAction::new(store.clone(), Arc::clone(clock)));
     let actions: Vec<Arc<dyn AlarmAction>> = vec![policies, on_instances];
@@ -97,6 +98,7 @@ pub(super) async fn start(
         spawn(builder, stopped.clone()),
         spawn(groups, stopped.clone()),
         spawn(schedules, stopped.clone()),
+        spawn(triggers, stopped.clone()),
         spawn(alarms, stopped.clone()),
         spawn(composites, stopped.clone()),
         spawn(usage, stopped.clone()),

@@ -4,6 +4,7 @@
 
 mod errors;
 mod goldens;
+mod goldens_2009;
 mod patterns;
 mod query;
 mod random;

@@ -77,7 +77,7 @@ impl<'a> Claim<'a> {
         let old = b"SignatureVersion=";
         if [head.query.as_bytes(), body].iter().any(|text| text.windows(old.len()).any(|w| w == old)) {
             return Err(Denial::incomplete(
-                "Puffer verifies Signature Version 4 only, not versions 1 and 2.",
+                "This operation takes Signature Version 4 only, not versions 1 and 2.",
             ));
         }
         Err(Denial::Missing)

@@ -1,4 +1,5 @@
-//! AWS Signature Version 4, verified and made: the `Authorization` header and presigned query strings.
+//! AWS Signature Version 4, verified and made: the `Authorization` header and presigned query strings. And its
+//! predecessors, versions 2 and 1, for the clients that know nothing newer.
 //!
 //! A signature covers the method, path, query, chosen headers and the body's hash. The body's hash is always computed from
 //! the body itself, as AWS does for all services but S3, so a client that signs `UNSIGNED-PAYLOAD` does not pass. The scope's
@@ -8,11 +9,15 @@
 mod canonical;
 mod claim;
 mod faults;
+mod query_signature;
+#[cfg(test)]
+mod query_signature_tests;
 mod sign;
 mod verify;
 
 pub use claim::scope_service;
 pub use faults::Family;
+pub use query_signature::Oldest;
 pub use sign::{Signer, sign};
 pub use verify::{Identity, SecretSource, Verifier};
 

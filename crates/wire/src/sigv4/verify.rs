@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -8,6 +10,7 @@ use subtle::ConstantTimeEq;
 use super::canonical;
 use super::claim::{Claim, Credential, parse_date};
 use super::faults::{Denial, Family};
+use super::query_signature::{Oldest, QuerySignature};
 use super::{ALGORITHM, CLOCK_SKEW_MS_MAX};
 use crate::fault::Fault;
 use crate::head::RequestHead;
@@ -33,7 +36,7 @@ impl SecretSource for (String, String) {
 pub struct Identity {
     /// The key id.
     pub access_key_id: String,
-    /// The scope's region, which old clients guess.
+    /// The scope's region, which old clients guess; empty if the signature has no scope.
     pub region: String,
 }
 
@@ -50,7 +53,41 @@ impl<S: SecretSource> Verifier<S> {
         Verifier { secrets, keys: RwLock::default() }
     }
 
-    /// Verifies one request at the time `now_ms`.
+    /// Verifies one request at the time `now_ms` for an operation that also takes signatures as old as `oldest`.
+    pub fn verify_since(
+        &self,
+        oldest: Oldest,
+        family: Family,
+        head: &RequestHead<'_>,
+        body: &[u8],
+        now_ms: i64,
+    ) -> Result<Identity, Fault> {
+        match QuerySignature::find(head, body) {
+            Some(old) => self.check_old(&old, head, oldest, now_ms).map_err(|denial| denial.fault(family)),
+            None => self.verify(family, head, body, now_ms),
+        }
+    }
+
+    fn check_old(
+        &self,
+        old: &QuerySignature<'_>,
+        head: &RequestHead<'_>,
+        oldest: Oldest,
+        now_ms: i64,
+    ) -> Result<Identity, Denial> {
+        let access_key_id = old.access_key_id()?;
+        old.check_time(now_ms)?;
+        let secret = self.secrets.secret(access_key_id).filter(|_| !old.has_token());
+        let secret = secret.ok_or(Denial::UnknownKey)?;
+        let (given, expected) = old.signatures(head, oldest, secret)?;
+        let given = STANDARD.decode(given).map_err(|_| Denial::mismatch())?;
+        if !expected.iter().any(|signature| bool::from(signature.ct_eq(&given))) {
+            return Err(Denial::mismatch());
+        }
+        Ok(Identity { access_key_id: access_key_id.to_owned(), region: String::new() })
+    }
+
+    /// Verifies one request at the time `now_ms` by version 4.
     pub fn verify(
         &self,
         family: Family,
