@@ -188,9 +188,7 @@ def test_what_is_not_built_is_refused_by_name(autoscaling, group):
     for call, code in [
         (lambda: autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxInstanceLifetime=86400),
          "UnsupportedOperation"),
-        (lambda: autoscaling.put_lifecycle_hook(
-            AutoScalingGroupName=name, LifecycleHookName="h",
-            LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING"), "InvalidAction"),
+        (lambda: autoscaling.attach_load_balancers(AutoScalingGroupName=name, LoadBalancerNames=["classic"]), "InvalidAction"),
     ]:
         with pytest.raises(ClientError) as error:
             call()

@@ -25,6 +25,18 @@ const TEST: &[Program] = &[Program { name: "busybox", package: "busybox-static" 
 
 /// Versions of the AWS tools that the tests and the demo run with.
 const PYTHON_PACKAGES: &[&str] = &["boto3==1.44.5", "awscli==1.46.2", "pytest==8.4.2"];
+/// Ansible itself and what its AWS modules import, for the tests that run playbooks.
+const ANSIBLE_PACKAGES: &[&str] = &["ansible-core==2.19.14", "boto3==1.44.5"];
+/// The package that carries Ansible's collections. Two of its hundred are unpacked, 15 MB instead of 470.
+const ANSIBLE_COLLECTIONS: &str = "ansible==12.3.0";
+/// Unpacks from the wheel in the first argument's directory what lies in the AWS collections to the second argument.
+const UNPACK: &str = "
+import glob, sys, zipfile
+wheel, = glob.glob(sys.argv[1] + '/ansible-*.whl')
+with zipfile.ZipFile(wheel) as z:
+    kept = ('ansible_collections/amazon/aws/', 'ansible_collections/community/aws/')
+    z.extractall(sys.argv[2], [n for n in z.namelist() if n.startswith(kept)])
+";
 
 /// Packages for containers: installs what is missing as root; elsewhere says how.
 pub(crate) fn container() -> anyhow::Result<()> {
@@ -102,6 +114,42 @@ fn apt_get(packages: &[&str]) -> anyhow::Result<()> {
     }
     process::run(Command::new("apt-get").arg("update"))?;
     attempt()
+}
+
+/// Ansible with the AWS collections, in a virtual environment under `target/`.
+pub(crate) struct Ansible {
+    /// The program that runs playbooks.
+    pub(crate) playbook: PathBuf,
+    /// Where its collections are.
+    pub(crate) collections: PathBuf,
+}
+
+/// Ansible for the tests; made once.
+pub(crate) fn ansible() -> anyhow::Result<Ansible> {
+    let venv = crate::root().join("target/ansible");
+    let ansible =
+        Ansible { playbook: venv.join("bin/ansible-playbook"), collections: venv.join("collections") };
+    let mark = venv.join("puffer-packages.txt");
+    let wanted = format!("{}\n{ANSIBLE_COLLECTIONS}", ANSIBLE_PACKAGES.join("\n"));
+    if std::fs::read_to_string(&mark).is_ok_and(|has| has == wanted) {
+        return Ok(ansible);
+    }
+    eprintln!("installing Ansible into {}", venv.display());
+    process::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let pip = |arguments: &[&str]| {
+        let mut command = Command::new(venv.join("bin/pip"));
+        command.args(arguments).args(["--quiet", "--disable-pip-version-check"]);
+        command
+    };
+    process::run(pip(&["install"]).args(ANSIBLE_PACKAGES))?;
+    let download = venv.join("download");
+    process::run(pip(&["download", "--no-deps", ANSIBLE_COLLECTIONS]).arg("--dest").arg(&download))?;
+    process::run(
+        Command::new(venv.join("bin/python")).args(["-c", UNPACK]).arg(&download).arg(&ansible.collections),
+    )?;
+    std::fs::remove_dir_all(&download)?;
+    std::fs::write(&mark, wanted)?;
+    Ok(ansible)
 }
 
 /// A virtual environment with the AWS CLI, boto3 and pytest in their pinned versions; made once under `target/`.

@@ -114,8 +114,18 @@ fn binary() -> anyhow::Result<PathBuf> {
 
 fn pytest(binary: &Path, part: &str, systemd_root: Option<&Path>) -> anyhow::Result<()> {
     let python = requirements::python()?;
+    let mut pytest = Command::new(python.join("bin/pytest"));
+    if part == "wire" {
+        match requirements::ansible() {
+            Ok(ansible) => {
+                pytest.env("ANSIBLE_PLAYBOOK", ansible.playbook);
+                pytest.env("ANSIBLE_COLLECTIONS_PATH", ansible.collections);
+            }
+            Err(error) => eprintln!("SKIPPING what needs Ansible: {error:#}"),
+        }
+    }
     process::run(
-        Command::new(python.join("bin/pytest"))
+        pytest
             .args(["-q", "--no-header", "-p", "no:cacheprovider", "-rs"])
             .arg(format!("tests/{part}"))
             .env("PUFFER", binary)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::ec2::{Image, ImageState, StateReason};
+use puffer_core::ec2::{Image, ImageState, Instance, InstanceState, StateReason};
 use puffer_core::ssm::Parameter;
 use puffer_core::{Tags, Timestamp};
 use puffer_store::{Reader, StoreError, Transaction};
@@ -95,6 +95,7 @@ pub fn adopt(tx: &mut Transaction<'_>, found: &FoundImage, now: Timestamp) -> bo
                 created_at: found.created_at,
                 source_instance_id: None,
                 no_reboot: false,
+                source_at_rest: false,
                 root_volume_gib: root_gib(found.size_bytes),
                 public: false,
                 client_token: None,
@@ -108,6 +109,29 @@ pub fn adopt(tx: &mut Transaction<'_>, found: &FoundImage, now: Timestamp) -> bo
         }
     }
     false
+}
+
+/// Images that are to be copied while the guest of this running instance is shut down, and are not yet.
+pub fn waiting_for_rest(reader: &Reader<'_>, instance_id: &str) -> Vec<Arc<Image>> {
+    let of_instance = |i: &Arc<Image>| !i.no_reboot && i.source_instance_id.as_deref() == Some(instance_id);
+    let pending = reader.list_by::<Image>("state", ImageState::Pending.name());
+    pending.into_iter().filter(of_instance).collect()
+}
+
+/// The guest is shut down: its disk can be copied.
+pub fn source_rests(tx: &mut Transaction<'_>, instance_id: &str) {
+    for image in waiting_for_rest(&tx.reader(), instance_id) {
+        tx.update::<Image>(&image.id, |i| i.source_at_rest = true);
+    }
+}
+
+/// Whether a pending image can be copied now: its instance's guest need not rest, rests, or nobody is about to shut it down.
+pub fn can_be_copied(reader: &Reader<'_>, image: &Image) -> bool {
+    let source = image.source_instance_id.as_deref().unwrap_or_default();
+    let about_to_rest = reader
+        .get::<Instance>(source)
+        .is_some_and(|i| i.state == InstanceState::Running && i.reboot_requests != i.reboots_done);
+    image.no_reboot || image.source_at_rest || !about_to_rest
 }
 
 /// The files of a pending image are there. Nothing happens if it was deregistered meanwhile.

@@ -1,9 +1,12 @@
 //! What the names of load balancers stand for.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use puffer_core::elb::{LoadBalancer, LoadBalancerState, Rule, Target, TargetState};
 use puffer_store::Reader;
+
+use crate::targets::ZONE_ALL;
 
 /// An address behind a load balancer's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +22,10 @@ pub struct NodeAddress {
 /// The nodes of the load balancer of that DNS name (any case, with or without the final dot); empty if there is none
 /// or it is not set up yet.
 ///
-/// Balancing across zones is always on for application load balancers, so all nodes are as healthy as the load
-/// balancer: a target group whose targets have all failed makes it unhealthy, an empty one does not.
+/// A zone leaves the answer when a target group has targets in it of which none is healthy. Balancing across zones is always
+/// on for application load balancers, so a zone without targets is as healthy as the others make it, and a target group
+/// without any makes no zone unhealthy.
+/// Source: "Target group health" of the Application Load Balancer guide, with its default of one healthy target per zone.
 pub fn load_balancer_addresses(reader: &Reader<'_>, dns_name: &str) -> Vec<NodeAddress> {
     let name = dns_name.trim_end_matches('.').to_ascii_lowercase();
     let mut found = reader.list_by::<LoadBalancer>("dns_name", &name);
@@ -29,19 +34,27 @@ pub fn load_balancer_addresses(reader: &Reader<'_>, dns_name: &str) -> Vec<NodeA
         return Vec::new();
     }
     let rules = reader.list_by::<Rule>("load_balancer", &balancer.arn);
-    let healthy = rules.iter().flat_map(|r| r.target_groups()).all(|group| group_is_healthy(reader, group));
+    let mut groups: Vec<&str> = rules.iter().flat_map(|r| r.target_groups()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let groups: Vec<_> = groups.iter().map(|g| reader.list_by::<Target>("target_group", g)).collect();
     let node = |n: &puffer_core::elb::Node| NodeAddress {
         zone: n.zone.clone(),
         address: n.address,
-        healthy_zone: healthy,
+        healthy_zone: groups.iter().all(|targets| serves_zone(targets, &n.zone)),
     };
     balancer.nodes.iter().map(node).collect()
 }
 
-fn group_is_healthy(reader: &Reader<'_>, group: &str) -> bool {
-    let targets = reader.list_by::<Target>("target_group", group);
-    let good = |t: &Target| matches!(t.state, TargetState::Healthy | TargetState::Unavailable);
-    targets.is_empty() || targets.iter().any(|t| good(t))
+/// Whether the zone's node has a healthy target of this group to send requests to, one of its own zone if it has any there.
+fn serves_zone(targets: &[Arc<Target>], zone: &str) -> bool {
+    let good = |t: &&Arc<Target>| matches!(t.state, TargetState::Healthy | TargetState::Unavailable);
+    let registered = || targets.iter().filter(|t| t.draining_since.is_none());
+    let mut here = registered().filter(|t| t.zone == zone || t.zone == ZONE_ALL).peekable();
+    match here.peek() {
+        Some(_) => here.any(|t| good(&t)),
+        None => targets.is_empty() || registered().any(|t| good(&t)),
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +80,17 @@ mod tests {
         assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [false, false]);
         edit(&store, |tx| tx.put(target("tg", "i-2", TargetState::Healthy))).await;
         assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [true, true]);
+        let put = async |id: &str, zone: &str, state| {
+            let zone = zone.to_owned();
+            edit(&store, |tx| tx.put(Target { zone, ..target("tg", id, state) })).await;
+        };
+        put("i-1", "us-east-1a", TargetState::Unhealthy).await;
+        put("i-2", "us-east-1b", TargetState::Healthy).await;
+        assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [false, true], "a zone's only target fails");
+        put("i-1", "us-east-1b", TargetState::Unhealthy).await;
+        assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [true, true], "the zone has no target");
+        put("i-2", "us-east-1b", TargetState::Initial).await;
+        assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [false, false]);
         assert!(addresses("web-2.us-east-1.elb.amazonaws.com").is_empty());
     }
 }

@@ -308,7 +308,7 @@ impl redb::StorageBackend for FullDisk {
 }
 
 async fn try_put(store: &Store, pet: Pet) -> Result<(), StoreError> {
-    store.transact(|tx| Ok(drop(tx.put(pet)))).await
+    store.transact(|tx| Ok(tx.put(pet))).await.map(drop)
 }
 
 #[tokio::test]

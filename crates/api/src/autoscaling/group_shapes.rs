@@ -158,7 +158,7 @@ mod tests {
     }
 
     async fn put(store: &Store, group: Group) {
-        store.transact::<_, StoreError>(|tx| Ok(drop(tx.put(group)))).await.unwrap();
+        store.transact::<_, StoreError>(|tx| Ok(tx.put(group))).await.unwrap();
     }
 
     #[tokio::test]
@@ -190,7 +190,7 @@ mod tests {
             shape::schema::AUTO_SCALING_GROUPS_TYPE.members().iter().map(|m| m.name).collect();
         assert_eq!(names, ["AutoScalingGroups", "NextToken"]);
         let answer = GroupsAnswer::new(Vec::new(), Some("t".into()));
-        assert!(matches!(answer.get(0), Some(ValueRef::List(l)) if l.len() == 0));
+        assert!(matches!(answer.get(0), Some(ValueRef::List(l)) if l.is_empty()));
         assert!(matches!(answer.get(1), Some(ValueRef::Str("t"))));
     }
 }

@@ -79,10 +79,15 @@ fn simple(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
     })
 }
 
+/// Whether a number of another kind of policy is given. Terraform sends a zero in the place of each that is not.
+fn is_set(number: Option<i32>) -> bool {
+    number.is_some_and(|n| n != 0)
+}
+
 fn step(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
     let given = [
-        (input.scaling_adjustment.is_some(), "ScalingAdjustment"),
-        (input.cooldown.is_some(), "Cooldown"),
+        (is_set(input.scaling_adjustment), "ScalingAdjustment"),
+        (is_set(input.cooldown), "Cooldown"),
         (input.target_tracking_configuration.is_some(), "TargetTrackingConfiguration"),
     ];
     refuse_foreign(&given, STEP)?;
@@ -131,9 +136,9 @@ fn min_magnitude(input: &shape::PutScalingPolicyType, kind: AdjustmentType) -> R
 
 fn target_tracking(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
     let given = [
-        (input.scaling_adjustment.is_some(), "ScalingAdjustment"),
+        (is_set(input.scaling_adjustment), "ScalingAdjustment"),
         (input.adjustment_type.is_some(), "AdjustmentType"),
-        (input.cooldown.is_some(), "Cooldown"),
+        (is_set(input.cooldown), "Cooldown"),
         (input.step_adjustments.as_ref().is_some_and(|s| !s.is_empty()), "StepAdjustments"),
         (input.metric_aggregation_type.is_some(), "MetricAggregationType"),
         (input.min_adjustment_magnitude.or(input.min_adjustment_step).is_some(), "MinAdjustmentMagnitude"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use puffer_core::ec2::{Account, Image, ImageState, Instance, InstanceState};
 use puffer_core::ids;
 use puffer_inventory::images::{self, ImageError};
-use puffer_inventory::instances::InstanceError;
+use puffer_inventory::instances::{self, InstanceError};
 use puffer_shapes::ec2 as shapes;
 use puffer_store::Reader;
 
@@ -169,6 +169,7 @@ pub(super) async fn create(
                 created_at: now,
                 source_instance_id: Some(instance_id),
                 no_reboot: input.no_reboot == Some(true),
+                source_at_rest: false,
                 root_volume_gib: instance.root_volume_gib,
                 public: false,
                 client_token: None,
@@ -176,6 +177,9 @@ pub(super) async fn create(
                 tags,
             };
             let image = images::create(tx, image)?;
+            if instance.state == InstanceState::Running && !image.no_reboot {
+                instances::request_reboot(tx, std::slice::from_ref(&instance.id))?;
+            }
             if input.dry_run == Some(true) { Err(dry_run()) } else { Ok(image.id.clone()) }
         })
         .await?;

@@ -1,7 +1,8 @@
 //! Makes images what their records say, and records what images there are.
 //!
-//! * An image recorded as pending is copied from its instance. The driver freezes the instance for the copy, so its disk is
-//!   taken at one moment and the restart that EC2 would make for that is not needed, whatever `NoReboot` says.
+//! * An image recorded as pending is copied from its instance. As on EC2, the instance is rebooted for it unless `NoReboot`
+//!   says otherwise: `instance_converge` shuts the guest down, waits here between for the copy, and starts it again. With
+//!   `NoReboot` the driver freezes the guest, so that its disk is at least taken at one moment.
 //! * A deregistered image is hidden at once; its files go when no instance needs them any more (a stopped instance may
 //!   start again after its image was deregistered), and then its record.
 //! * Images that `puffer image build|import` put into the image store become records, and parameters name them.
@@ -154,12 +155,10 @@ impl ImageBuild {
         let waiting = self.waiting.lock();
         let ready =
             |i: &Arc<Image>| waiting.attempts.get(&i.id).is_none_or(|(_, not_before)| *not_before <= now);
-        self.rooms
-            .store
-            .list_by::<Image>("state", ImageState::Pending.name())
-            .into_iter()
-            .filter(ready)
-            .collect()
+        self.rooms.store.read(|r| {
+            let pending = r.list_by::<Image>("state", ImageState::Pending.name());
+            pending.into_iter().filter(|i| ready(i) && images::can_be_copied(r, i)).collect()
+        })
     }
 
     async fn copy(&self, image: &Image) -> Result<u64, BuildError> {

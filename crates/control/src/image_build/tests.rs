@@ -157,6 +157,7 @@ fn pending(id: &str, source: &str) -> Image {
         created_at: NOW,
         source_instance_id: Some(source.into()),
         no_reboot: false,
+        source_at_rest: false,
         root_volume_gib: 8,
         public: false,
         client_token: None,
@@ -209,6 +210,26 @@ async fn passing_failures_are_tried_again_and_others_are_final() {
     let image = world.image(ID).unwrap();
     assert_eq!(image.state, ImageState::Failed);
     assert_eq!(image.state_reason.as_ref().unwrap().message, "Client.VolumeLimitExceeded: disk full");
+}
+
+#[tokio::test]
+async fn an_image_waits_until_the_guest_is_shut_down() {
+    let world = world().await;
+    let instance = world.ask(ID).await;
+    world.edit(|tx| tx.update::<Instance>(&instance.id, |i| i.reboot_requests += 1)).await;
+    assert_eq!(world.build.activate().await, BuildStatus::default());
+    world.edit(|tx| images::source_rests(tx, &instance.id)).await;
+    assert_eq!(world.build.activate().await.made, 1);
+
+    let world = self::world().await;
+    let instance = world.ask(ID).await;
+    world
+        .edit(|tx| {
+            tx.update::<Instance>(&instance.id, |i| i.reboot_requests += 1);
+            tx.update::<Image>(ID, |i| i.no_reboot = true)
+        })
+        .await;
+    assert_eq!(world.build.activate().await.made, 1);
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub struct ConvergeLimits {
     pub stop: Duration,
     /// Terminate.
     pub terminate: Duration,
+    /// How long a guest rests at most while images are copied from its disk.
+    pub rest: Duration,
     /// List.
     pub list: Duration,
     /// What a guest gets to power off, seconds.
@@ -71,6 +73,7 @@ impl Default for ConvergeLimits {
             launch: Duration::from_secs(120),
             stop: Duration::from_secs(60),
             terminate: Duration::from_secs(60),
+            rest: Duration::from_secs(600),
             list: Duration::from_secs(30),
             stop_grace_s: 20,
             status_after: Duration::from_secs(2),

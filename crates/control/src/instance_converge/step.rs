@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use puffer_compute::DriverError;
 use puffer_core::ErrorClass;
-use puffer_core::ec2::{Instance, InstanceState as State, StateReason};
-use puffer_inventory::instances;
+use puffer_core::ec2::{Image, Instance, InstanceState as State, StateReason};
+use puffer_inventory::{images, instances};
 use puffer_store::{StoreError, Transaction};
 use tokio::time::Instant;
 
@@ -148,11 +148,14 @@ impl Shared {
     }
 
     async fn reboot(&self, key: &Arc<str>, instance: &Instance) -> Result<Outcome, StoreError> {
-        let done = within(self.limits.launch, "reboot", async {
-            let spec = self.spec(instance).await?;
-            self.rooms.driver.reboot(&spec).await
-        });
-        match done.await {
+        let done = match self.rooms.store.read(|r| images::waiting_for_rest(r, &instance.id).is_empty()) {
+            true => {
+                let reboot = async { self.rooms.driver.reboot(&self.spec(instance).await?).await };
+                within(self.limits.launch, "reboot", reboot).await
+            }
+            false => self.rest(instance).await,
+        };
+        match done {
             Ok(()) => {
                 let reboots = instance.reboot_requests;
                 self.record(|tx| instances::mark_rebooted(tx, &instance.id, reboots)).await?;
@@ -164,6 +167,25 @@ impl Shared {
             }
             Err(error) => Ok(self.again(key, error)),
         }
+    }
+
+    /// Reboots with a rest between, in which `image_build` copies the disk: nothing is half written then.
+    async fn rest(&self, instance: &Instance) -> Result<(), DriverError> {
+        let copies = self.rooms.store.subscribe::<Image>();
+        let spec = self.spec(instance).await?;
+        let stop = self.rooms.driver.stop(&instance.id, self.limits.stop_grace_s);
+        within(self.limits.stop, "stop", stop).await?;
+        let rests = self.record(|tx| images::source_rests(tx, &instance.id)).await;
+        rests.map_err(|e| DriverError::Transient(e.to_string()))?;
+        let copied = async {
+            while self.rooms.store.read(|r| !images::waiting_for_rest(r, &instance.id).is_empty()) {
+                copies.next().await;
+            }
+        };
+        if tokio::time::timeout(self.limits.rest, copied).await.is_err() {
+            tracing::warn!(instance = %instance.id, "starts again before an image of it is done");
+        }
+        within(self.limits.launch, "start", self.rooms.driver.start(&spec)).await
     }
 
     /// A powered-off instance may not run, and an orphan may not stay: for the sweep.

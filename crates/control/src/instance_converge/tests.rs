@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use puffer_compute::simulated::{SimulatedDriver, SimulatedSettings};
 use puffer_compute::{Driver, DriverState};
-use puffer_core::ec2::{Cidr, Instance, InstanceState as State, StatusCheck};
+use puffer_core::ec2::{Cidr, Image, ImageState, Instance, InstanceState as State, StatusCheck};
 use puffer_core::{Clock, ManualClock, Timestamp};
 use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
-use puffer_inventory::instances;
 use puffer_inventory::launch::{LaunchError, LaunchRequest, run_instances};
+use puffer_inventory::{images, instances};
 use puffer_store::{Store, StoreError, Transaction};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::SeedableRng;
@@ -148,6 +148,48 @@ async fn the_whole_life_of_an_instance() {
     while !world.store.list::<Instance>().is_empty() {
         changes.next().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_rests_while_an_image_is_made_of_it() {
+    let mut world = World::new(SimulatedSettings::default()).await;
+    world.start();
+    let ids = world.launch(1).await;
+    world.until_state(&ids, State::Running).await;
+    let now = world.clock.now();
+    let image = Image {
+        id: "ami-1".into(),
+        name: "copy".into(),
+        description: None,
+        state: ImageState::Pending,
+        state_reason: None,
+        architecture: "x86_64".into(),
+        created_at: now,
+        source_instance_id: Some(ids[0].clone()),
+        no_reboot: false,
+        source_at_rest: false,
+        root_volume_gib: 8,
+        public: false,
+        client_token: None,
+        deprecated_at: None,
+        tags: Default::default(),
+    };
+    let changes = world.store.subscribe::<Image>();
+    world
+        .edit(|tx| {
+            tx.put(image);
+            instances::request_reboot(tx, &ids).map(|_| ())
+        })
+        .await
+        .unwrap();
+    while !world.store.get::<Image>("ami-1").unwrap().source_at_rest {
+        changes.next().await;
+    }
+    assert_eq!(world.on_machine(&ids[0]).await, Some(DriverState::Stopped));
+    assert_eq!(world.get(&ids[0]).state, State::Running, "to all others it runs, as on EC2");
+    world.edit(|tx| images::complete(tx, "ami-1", 1, now)).await;
+    world.until(&ids, |i| i.reboots_done == 1).await;
+    assert_eq!(world.on_machine(&ids[0]).await, Some(DriverState::Running));
 }
 
 #[tokio::test(start_paused = true)]

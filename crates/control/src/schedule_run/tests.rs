@@ -51,11 +51,19 @@ impl World {
         let mut group = Group::new(name, "u", "arn:g", source, self.clock.now());
         (group.min, group.max, group.desired) = (1, 10, 2);
         change(&mut group);
-        self.store.transact::<_, StoreError>(|tx| Ok(drop(tx.put(group)))).await.unwrap();
+        self.edit(|tx| drop(tx.put(group))).await;
     }
 
     async fn change(&self, change: impl FnOnce(&mut Group)) {
-        self.store.transact::<_, StoreError>(|tx| Ok(drop(tx.update("g", change)))).await.unwrap();
+        self.edit(|tx| drop(tx.update("g", change))).await;
+    }
+
+    async fn edit(&self, body: impl FnOnce(&mut puffer_store::Transaction<'_>)) {
+        let edit = |tx: &mut puffer_store::Transaction<'_>| {
+            body(tx);
+            Ok::<_, StoreError>(())
+        };
+        self.store.transact(edit).await.unwrap();
     }
 
     async fn put(&self, name: &str, timing: Timing<'_>, sizes: (Option<u32>, Option<u32>, Option<u32>)) {
@@ -120,8 +128,8 @@ async fn a_single_action_runs_once_and_vanishes() {
 #[tokio::test]
 async fn a_recurring_action_runs_at_each_time_until_its_end() {
     let w = World::new().await;
-    let end = Some(w.at(HOUR * 49 + HOUR / 4));
-    w.put("up", Timing { end, ..daily("0 8 * * *") }, (None, None, Some(5))).await;
+    let end = w.at(HOUR * 49 + HOUR / 4);
+    w.put("up", Timing { end: Some(end), ..daily("0 8 * * *") }, (None, None, Some(5))).await;
     w.put("down", daily("30 8 * * *"), (None, None, Some(1))).await;
     for _ in 0..2 {
         w.pass(HOUR).await;
@@ -133,7 +141,7 @@ async fn a_recurring_action_runs_at_each_time_until_its_end() {
     // After the third morning nothing is left, and the action vanishes at its end.
     w.pass(HOUR).await;
     assert_eq!(w.sizes().2, 5);
-    assert_eq!(w.action("up").map(|a| a.due), Some(Due::Expire(end.unwrap())));
+    assert_eq!(w.action("up").map(|a| a.due), Some(Due::Expire(end)));
     w.pass(HOUR / 2).await;
     assert!(w.action("up").is_none());
     assert_eq!(w.sizes().2, 1);

@@ -48,6 +48,9 @@ pub struct Image {
     pub source_instance_id: Option<String>,
     /// Whether the instance keeps running while it is copied (`NoReboot`).
     pub no_reboot: bool,
+    /// Whether the instance's guest has been shut down for the copy.
+    #[serde(default)]
+    pub source_at_rest: bool,
     /// Size of its files, GiB, rounded up: shown as the root volume's size.
     pub root_volume_gib: u32,
     /// Launchable by other accounts; only shown, as there is one account.
