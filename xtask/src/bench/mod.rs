@@ -7,6 +7,7 @@ mod fleet;
 mod launch;
 mod load;
 mod machine;
+mod plan;
 mod proxies;
 mod reaction;
 mod server;
@@ -31,6 +32,8 @@ enum Bench {
     Reaction(reaction::Args),
     /// 20,000 simulated instances in 1,000 groups: time to make them, then CPU and memory while nothing happens
     Fleet(fleet::Args),
+    /// Instructions of deciding a group of 1,000 instances (needs valgrind)
+    Plan(plan::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -40,6 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Bench::Launch(args) => launch::run(args),
         Bench::Reaction(args) => reaction::run(args),
         Bench::Fleet(args) => fleet::run(args),
+        Bench::Plan(args) => plan::run(args),
     }
 }
 

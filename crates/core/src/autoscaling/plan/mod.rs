@@ -15,6 +15,8 @@
 
 pub mod choose;
 #[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
 mod mixed_tests;
 mod replace;
 #[cfg(test)]
