@@ -6,6 +6,7 @@
 
 mod activity;
 pub mod backoff;
+pub mod census;
 mod group;
 pub mod health;
 pub mod hook;

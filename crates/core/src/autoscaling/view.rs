@@ -1,5 +1,6 @@
 //! What the deciders look at: a group, its members and what is known of their instances, as of one moment.
 
+use super::census::Census;
 use super::refresh::Replacing;
 use super::{Group, HealthStatus, LifecycleState, Member};
 use crate::ec2::Instance;
@@ -22,6 +23,8 @@ pub struct GroupView<'a> {
     pub refresh: Option<&'a Replacing>,
     /// The moment.
     pub now: Timestamp,
+    /// In which zone each member is.
+    pub census: Census<'a>,
 }
 
 /// A zone of the group.
@@ -245,6 +248,7 @@ pub(crate) mod fixtures {
             mix: None,
             refresh: None,
             now: NOW,
+            census: Census::default(),
         }
     }
 

@@ -96,6 +96,7 @@ impl Observation {
             mix: self.mix.as_ref(),
             refresh: None,
             now,
+            census: Default::default(),
         }
     }
 }

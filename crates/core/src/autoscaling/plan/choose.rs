@@ -57,11 +57,8 @@ impl<'v, 'a> Chooser<'v, 'a> {
         if free.is_empty() {
             return Err(Note::AllProtected { excess });
         }
-        let unhealthy: Vec<usize> = free
-            .iter()
-            .copied()
-            .filter(|&i| self.member(i).member.health == HealthStatus::Unhealthy)
-            .collect();
+        let is_unhealthy = |i: &usize| self.member(*i).member.health == HealthStatus::Unhealthy;
+        let unhealthy: Vec<usize> = free.iter().copied().filter(is_unhealthy).collect();
         let (mut left, mut reason) = match unhealthy.is_empty() {
             false => (unhealthy, "unhealthy instances go first".to_owned()),
             true => {
@@ -106,28 +103,17 @@ impl<'v, 'a> Chooser<'v, 'a> {
     /// Keeps the candidates in the zones that have most instances, of the zones that have candidates. Zones that the group
     /// no longer has come before all others.
     fn in_fullest_zones(&self, free: Vec<usize>) -> (Vec<usize>, String) {
-        let mut sizes: Vec<(&str, usize)> = Vec::new();
-        for (i, m) in self.view.members.iter().enumerate() {
-            if self.stays[i] {
-                let weight = m.member.weight as usize;
-                match sizes.iter_mut().find(|(zone, _)| *zone == m.member.zone) {
-                    Some((_, n)) => *n += weight,
-                    None => sizes.push((&m.member.zone, weight)),
-                }
+        let mut sizes: Vec<u64> = self.view.units_by_zone(self.stays).into_iter().map(u64::from).collect();
+        if !self.view.zones.is_empty() {
+            for (zone, n) in sizes.iter_mut().enumerate().filter(|(_, n)| **n > 0) {
+                *n += if self.view.is_own_zone(zone) { 0 } else { u64::MAX / 2 };
             }
         }
-        for (zone, n) in &mut sizes {
-            if !self.view.zones.is_empty() && !self.view.zones.iter().any(|z| z.name == *zone) {
-                *n += usize::MAX / 2;
-            }
-        }
-        let size = |i: usize| {
-            let zone = self.member(i).member.zone.as_str();
-            sizes.iter().find(|(z, _)| *z == zone).map_or(0, |(_, n)| *n)
-        };
+        let size = |i: usize| sizes.get(self.view.zone_of(i)).copied().unwrap_or(0);
         let most = free.iter().map(|&i| size(i)).max().unwrap_or(0);
         let left: Vec<usize> = free.into_iter().filter(|&i| size(i) == most).collect();
-        let zones: Vec<&str> = sizes.iter().filter(|(_, n)| *n == most).map(|(z, _)| *z).collect();
+        let named = self.view.zone_names().iter().zip(&sizes);
+        let zones: Vec<&str> = named.filter(|(_, n)| **n == most).map(|(z, _)| *z).collect();
         let reason = format!("zone {} has most instances", zones.join(", "));
         (left, reason)
     }
@@ -159,9 +145,19 @@ impl<'v, 'a> Chooser<'v, 'a> {
     }
 
     fn keep_best(&self, left: Vec<usize>, step: Step) -> Vec<usize> {
-        let rank = |i: usize| self.rank(self.member(i), step);
-        let best = left.iter().map(|&i| rank(i)).min().unwrap_or(0);
-        left.into_iter().filter(|&i| rank(i) == best).collect()
+        let mut best = i64::MAX;
+        let mut kept = Vec::new();
+        for i in left {
+            let rank = self.rank(self.member(i), step);
+            if rank < best {
+                best = rank;
+                kept.clear();
+            }
+            if rank == best {
+                kept.push(i);
+            }
+        }
+        kept
     }
 
     /// The smaller, the sooner it goes.

@@ -15,7 +15,7 @@ use crate::Timestamp;
 use crate::autoscaling::mixed::{Mix, Offer, Planned, Pool, pick, pick_any};
 use crate::autoscaling::process;
 use crate::autoscaling::texts;
-use crate::autoscaling::view::{GroupView, sum};
+use crate::autoscaling::view::GroupView;
 use crate::ec2::InstanceLifecycle;
 
 /// How far a rebalance may exceed the group's size: a tenth, at least one.
@@ -69,11 +69,12 @@ impl<'v> Places<'v> {
     /// Counts the members that stay.
     pub(super) fn new(view: &'v GroupView<'_>, stays: &[bool]) -> Self {
         let open = |name: &str| !view.group.shifted_from(name, view.now);
-        let zones = view.zones.iter().filter(|z| !z.subnets.is_empty() && open(z.name));
-        let zones = zones.map(|z| Zone {
+        let units = view.units_by_zone(stays);
+        let zones = view.zones.iter().zip(units).filter(|(z, _)| !z.subnets.is_empty() && open(z.name));
+        let zones = zones.map(|(z, n)| Zone {
             name: z.name,
             subnets: &z.subnets,
-            n: in_zone(view, stays, z.name),
+            n,
             blocked_until: view.group.zone_backoff.get(z.name).map(|b| b.1).filter(|until| view.now < *until),
         });
         let mut places = Places {
@@ -189,8 +190,8 @@ impl<'v> Places<'v> {
 }
 
 fn in_zone(view: &GroupView<'_>, stays: &[bool], zone: &str) -> u32 {
-    let members = view.members.iter().zip(stays);
-    sum(members.filter(|(m, stays)| **stays && m.member.zone == zone).map(|(m, _)| m.member.weight))
+    let place = view.zone_names().iter().position(|z| *z == zone);
+    place.and_then(|place| view.units_by_zone(stays).get(place).copied()).unwrap_or(0)
 }
 
 /// Launches one instance more in the smallest zone if the zones are uneven and nothing else goes on.
@@ -238,21 +239,13 @@ pub(super) fn rebalance(view: &GroupView<'_>, stays: &[bool], plan: &mut Plan, r
 /// longer has is always too full; one that it was shifted away from is neither.
 pub fn uneven<'v>(view: &'v GroupView<'_>, stays: &[bool]) -> Option<(Vec<&'v str>, &'v str)> {
     let shifted = |zone: &str| view.group.shifted_from(zone, view.now);
-    let counts: Vec<(&str, u32)> = view
-        .zones
-        .iter()
-        .filter(|z| !shifted(z.name))
-        .map(|z| (z.name, in_zone(view, stays, z.name)))
-        .collect();
+    let units = view.units_by_zone(stays);
+    let own = view.zones.iter().zip(&units).filter(|(z, _)| !shifted(z.name));
+    let counts: Vec<(&str, u32)> = own.map(|(z, n)| (z.name, *n)).collect();
     let (fewest_zone, fewest) = counts.iter().copied().min_by_key(|(_, n)| *n)?;
     let most = counts.iter().map(|(_, n)| *n).max().unwrap_or(0);
-    let mut crowded: Vec<&str> = Vec::new();
-    for (m, stays) in view.members.iter().zip(stays) {
-        let zone = m.member.zone.as_str();
-        if *stays && !view.zones.iter().any(|z| z.name == zone) && !crowded.contains(&zone) {
-            crowded.push(zone);
-        }
-    }
+    let elsewhere = view.zone_names().iter().zip(&units).skip(view.zones.len());
+    let mut crowded: Vec<&str> = elsewhere.filter(|(_, n)| **n > 0).map(|(zone, _)| *zone).collect();
     if crowded.is_empty() && most >= fewest + 2 * view.weight_max() {
         crowded.extend(counts.iter().filter(|(_, n)| *n == most).map(|(z, _)| *z));
     }
