@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use puffer_core::Timestamp;
-use puffer_core::autoscaling::refresh::{DesiredConfiguration, Progress};
+use puffer_core::autoscaling::refresh::{DesiredConfiguration, Event, Progress};
 use puffer_core::autoscaling::{
     Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, Member, RefreshPreferences, RefreshStatus,
 };
@@ -15,7 +15,7 @@ use puffer_store::{Reader, StoreError, Transaction};
 use crate::groups::{self, GroupError};
 use crate::images::RESOLVE_PREFIX;
 use crate::launch::TemplateRef;
-use crate::launch_templates;
+use crate::{launch_templates, notices};
 
 /// How long refreshes that are over can be described: six weeks.
 const KEPT: Duration = Duration::from_secs(42 * 86_400);
@@ -116,6 +116,10 @@ pub fn cancel(
     } else {
         refresh.end(RefreshStatus::Cancelled, Some(text), now);
     }
+    if !refresh.status.is_active() {
+        let of = groups::active(&tx.reader(), group)?;
+        announce(tx, &of, &refresh, Event::Ended, now);
+    }
     let refresh = tx.put(refresh);
     wake(tx, group)?;
     Ok(refresh)
@@ -138,6 +142,37 @@ pub fn roll_back(
     let refresh = tx.put(refresh);
     wake(tx, group)?;
     Ok(refresh)
+}
+
+/// Writes what happened into the log of events.
+pub(crate) fn announce(
+    tx: &mut Transaction<'_>,
+    group: &Group,
+    refresh: &InstanceRefresh,
+    event: Event,
+    now: Timestamp,
+) {
+    use RefreshStatus as S;
+    let mut detail =
+        serde_json::json!({ "InstanceRefreshId": refresh.id, "AutoScalingGroupName": group.name });
+    let what = match (event, refresh.status) {
+        (Event::Started, _) => "Started",
+        (Event::CheckpointReached(percent), _) => {
+            detail["CheckpointPercentage"] = percent.to_string().into();
+            detail["CheckpointDelay"] = refresh.preferences.checkpoint_delay_s.to_string().into();
+            "Checkpoint Reached"
+        }
+        (Event::Ended, S::Successful) => "Succeeded",
+        (Event::Ended, S::Cancelled) => "Cancelled",
+        (Event::Ended, S::RollbackSuccessful) => "Rollback Succeeded",
+        (Event::Ended, S::RollbackFailed) => "Rollback Failed",
+        (Event::Ended, _) => "Failed",
+    };
+    let status = refresh.status.name();
+    tracing::info!(group = group.name, refresh = refresh.id, status, what, "instance refresh");
+    let seed = format!("{}|{event:?}", refresh.id);
+    let detail_type = format!("EC2 Auto Scaling Instance Refresh {what}");
+    notices::record(tx, group, &detail_type, vec![group.arn.clone()], detail, &seed, now);
 }
 
 /// Forgets the refreshes of a group that goes.

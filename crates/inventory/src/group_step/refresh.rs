@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use puffer_core::alarm::{Alarm, AlarmState};
 use puffer_core::autoscaling::mixed::Pool;
-use puffer_core::autoscaling::refresh::{Event, Facts, Replacing, decide};
+use puffer_core::autoscaling::refresh::{Facts, Replacing, decide};
 use puffer_core::autoscaling::view::GroupView;
 use puffer_core::autoscaling::{Group, GroupStatus, InstanceRefresh, InstanceSource, Member, RefreshStatus};
 
@@ -42,15 +42,7 @@ impl Step<'_, '_> {
             self.tx.put(decided.refresh.clone());
         }
         for event in &decided.events {
-            let status = decided.refresh.status.name();
-            match event {
-                Event::CheckpointReached(percent) => {
-                    tracing::info!(group = group.name, refresh = before.id, percent, "checkpoint reached");
-                }
-                Event::Started | Event::Ended => {
-                    tracing::info!(group = group.name, refresh = before.id, status, "instance refresh");
-                }
-            }
+            refreshes::announce(self.tx, &group, &decided.refresh, *event, self.now);
         }
         self.refresh = Some(decided.refresh);
         self.stand = decided.replacing.as_ref().map(|r| r.stand.clone());

@@ -6,6 +6,7 @@ use anyhow::bail;
 use super::env::DEFAULT_DATA_DIR;
 use crate::data_dir::DataDir;
 use crate::server::admin::{Answer, Question, ask};
+use crate::server::report::ExplainReport;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -20,8 +21,16 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data_dir)?;
     let answer = ask(&data.admin_socket(), &Question::Explain { what: args.what.clone() })?;
-    let Answer::Activities(activities) = answer else { bail!("the server gave an answer of the wrong kind") };
+    let Answer::Explained(ExplainReport { refresh, activities }) = answer else {
+        bail!("the server gave an answer of the wrong kind")
+    };
     let mut out = std::io::stdout().lock();
+    for (at, line) in refresh.iter().enumerate() {
+        writeln!(out, "{}{line}", if at == 0 { "" } else { "  " })?;
+    }
+    if !refresh.is_empty() {
+        writeln!(out)?;
+    }
     if activities.is_empty() {
         writeln!(out, "{} has had no activity yet.", args.what)?;
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::report::{ActivityReport, StatusReport};
+use super::report::{ExplainReport, StatusReport};
 
 /// A question is far shorter.
 const QUESTION_BYTES_MAX: u64 = 64 * 1024;
@@ -54,7 +54,7 @@ pub(crate) enum Answer {
     /// To [`Question::Status`].
     Status(Box<StatusReport>),
     /// To [`Question::Explain`].
-    Activities(Vec<ActivityReport>),
+    Explained(ExplainReport),
     /// To [`Question::Simulate`].
     Done,
     /// To [`Question::Events`]: as EventBridge has them.

@@ -167,8 +167,8 @@ fn answers(
             let bind_port = |port| balancing::ports(kind).port(port);
             Answer::Status(Box::new(report::status(&store, &value_of, &bind_port)))
         }
-        Question::Explain { what } => match report::activities(&store, &what) {
-            Some(activities) => Answer::Activities(activities),
+        Question::Explain { what } => match report::explain(&store, &what) {
+            Some(explained) => Answer::Explained(explained),
             None => Answer::Error(format!("there is no activity and no group named {what}")),
         },
         Question::Simulate(what) => match &simulated {

@@ -1,11 +1,12 @@
 //! What `puffer status` shows: the records as of one moment, put together for people.
 
 use puffer_core::autoscaling::{
-    Activity, Group, HealthStatus, LifecycleState, Member, PolicyKind, ScalingPolicy,
+    Activity, Group, HealthStatus, InstanceRefresh, LifecycleState, Member, PolicyKind, ScalingPolicy,
 };
 use puffer_core::ec2::Instance;
 use puffer_core::elb::{Listener, LoadBalancer, Target, TargetState};
 use puffer_core::event::Event;
+use puffer_inventory::refreshes;
 use puffer_store::{Reader, Store};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,15 @@ pub(crate) struct PolicyReport {
     pub(crate) kind: String,
     pub(crate) value: Option<f64>,
     pub(crate) target: Option<f64>,
+}
+
+/// Why a group is as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ExplainReport {
+    /// The group's newest instance refresh, as sentences.
+    pub(crate) refresh: Vec<String>,
+    /// Its activities, newest first.
+    pub(crate) activities: Vec<ActivityReport>,
 }
 
 /// An activity.
@@ -107,11 +117,37 @@ pub(crate) fn status(store: &Store, value_of: &MetricValue<'_>, bind_port: &Bind
 }
 
 /// One activity by its id, or the activities of a group, newest first.
-pub(crate) fn activities(store: &Store, what: &str) -> Option<Vec<ActivityReport>> {
+pub(crate) fn explain(store: &Store, what: &str) -> Option<ExplainReport> {
     store.read(|r| match r.get::<Activity>(what) {
-        Some(one) => Some(vec![activity(&one)]),
-        None => r.get::<Group>(what).map(|g| newest_activities(r, &g.name, usize::MAX)),
+        Some(one) => Some(ExplainReport { refresh: Vec::new(), activities: vec![activity(&one)] }),
+        None => r.get::<Group>(what).map(|g| ExplainReport {
+            refresh: refreshes::of_group(r, &g).first().map(|f| refresh(f)).unwrap_or_default(),
+            activities: newest_activities(r, &g.name, usize::MAX),
+        }),
     })
+}
+
+fn refresh(f: &InstanceRefresh) -> Vec<String> {
+    let p = &f.preferences;
+    let mut lines = vec![format!(
+        "instance refresh {}: {}, {} percent complete, {} of {} instances left",
+        f.id,
+        f.status.name(),
+        f.progress.percent(),
+        f.progress.n_left,
+        f.progress.n_total
+    )];
+    lines.push(match p.max_healthy {
+        Some(max) => format!("at least {} percent stay ready, at most {max} percent exist", p.min_healthy),
+        None => {
+            format!("at least {} percent stay ready; an instance goes as its successor comes", p.min_healthy)
+        }
+    });
+    if let Some(rollback) = &f.rollback {
+        lines.push(format!("rolled back since {}: {}", rollback.started_at, rollback.reason));
+    }
+    lines.extend(f.reason.clone());
+    lines
 }
 
 /// The newest events, of one group or of all, oldest first.
