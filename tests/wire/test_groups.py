@@ -186,7 +186,7 @@ def test_deleting_what_is_in_use_is_refused(autoscaling, group):
 def test_what_is_not_built_is_refused_by_name(autoscaling, group):
     name = group("plain")
     for call, code in [
-        (lambda: autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxInstanceLifetime=86400),
+        (lambda: autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, PlacementGroup="p"),
          "UnsupportedOperation"),
         (lambda: autoscaling.attach_load_balancers(AutoScalingGroupName=name, LoadBalancerNames=["classic"]), "InvalidAction"),
     ]:

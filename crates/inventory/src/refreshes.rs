@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use puffer_core::Timestamp;
+use puffer_core::alarm::{Alarm, AlarmState, CompositeAlarm, HistoryItem, HistoryKind};
 use puffer_core::autoscaling::refresh::{DesiredConfiguration, Event, Progress};
 use puffer_core::autoscaling::{
     Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, Member, RefreshPreferences, RefreshStatus,
@@ -211,6 +212,25 @@ pub fn check_reversible(
         }
         false => Ok(()),
     }
+}
+
+/// An alarm of the refresh that is in ALARM, or was for a while since the refresh began.
+pub(crate) fn alarm_of<'f>(r: &Reader<'_>, refresh: &'f InstanceRefresh) -> Option<&'f str> {
+    let since = refresh.started_at.unwrap_or(refresh.created_at);
+    let went = |item: &HistoryItem| {
+        item.at >= since && item.kind == HistoryKind::StateUpdate && item.summary.ends_with(" to ALARM")
+    };
+    let rings = |name: &str| {
+        alarm_state(r, name) == Some(AlarmState::Alarm)
+            || r.list_by::<HistoryItem>("alarm", name).iter().any(|item| went(item))
+    };
+    refresh.preferences.alarms.iter().map(String::as_str).find(|name| rings(name))
+}
+
+/// The state of a metric or composite alarm; `None`: there is no such alarm.
+pub fn alarm_state(r: &Reader<'_>, name: &str) -> Option<AlarmState> {
+    let metric = r.get::<Alarm>(name).map(|a| a.state);
+    metric.or_else(|| r.get::<CompositeAlarm>(name).map(|a| a.state))
 }
 
 fn begun(tx: &Transaction<'_>, group: &str) -> Result<InstanceRefresh, RefreshError> {

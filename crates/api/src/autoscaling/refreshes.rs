@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use puffer_core::alarm::Alarm;
 use puffer_core::autoscaling::maintenance::REFRESH_MIN_HEALTHY_PERCENT;
 use puffer_core::autoscaling::refresh::{
     ALARMS_MAX, CHECKPOINT_DELAY_S, DesiredConfiguration, Progress, Reserved, Rollback, WAIT_MAX_S,
@@ -199,7 +198,7 @@ fn check_alarms(r: &Reader<'_>, alarms: &[String]) -> Result<(), ApiError> {
     if alarms.len() > ALARMS_MAX {
         return Err(ApiError::validation(format!("At most {ALARMS_MAX} alarms can be specified.")));
     }
-    match alarms.iter().find(|name| r.get::<Alarm>(name.as_str()).is_none()) {
+    match alarms.iter().find(|name| refreshes::alarm_state(r, name).is_none()) {
         Some(name) => Err(ApiError::validation(format!("The alarm {name} does not exist."))),
         None => Ok(()),
     }

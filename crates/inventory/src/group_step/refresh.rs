@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use puffer_core::alarm::{Alarm, AlarmState};
 use puffer_core::autoscaling::mixed::Pool;
 use puffer_core::autoscaling::refresh::{Facts, Replacing, decide};
 use puffer_core::autoscaling::view::GroupView;
@@ -20,12 +19,9 @@ impl Step<'_, '_> {
         let before = seen.refresh.as_ref().filter(|_| self.group.status == GroupStatus::Active)?;
         self.refresh = Some(InstanceRefresh::clone(before));
         let matches = self.matches(seen, before);
-        let in_alarm = |name: &&String| {
-            self.tx.get::<Alarm>(name.as_str()).is_some_and(|a| a.state == AlarmState::Alarm)
-        };
-        let alarm = before.preferences.alarms.iter().find(in_alarm);
+        let alarm = refreshes::alarm_of(&self.tx.reader(), before);
         let reversible = refreshes::check_reversible(&self.tx.reader(), &self.group, before).is_ok();
-        let facts = Facts { matches: &matches, alarm: alarm.map(String::as_str), reversible };
+        let facts = Facts { matches: &matches, alarm, reversible };
         let group = self.group.clone();
         let decided = decide(&GroupView { group: &group, ..seen.view(self.now) }, before, &facts);
         if let Some(at) = decided.look_again {
