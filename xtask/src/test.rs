@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-use crate::{codegen, coverage, demo, floors, process, requirements, tidy};
+use crate::{codegen, coverage, demo, floors, process, requirements, sim, tidy};
 
 /// Tells tests where a root file system with systemd is.
 const SYSTEMD_ROOT: &str = "PUFFER_TEST_SYSTEMD_ROOT";
@@ -13,7 +13,7 @@ const SYSTEMD_ROOT: &str = "PUFFER_TEST_SYSTEMD_ROOT";
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Only these parts
-    #[arg(value_parser = ["rules", "rust", "wire", "system", "demo"])]
+    #[arg(value_parser = ["rules", "rust", "sim", "wire", "system", "demo"])]
     parts: Vec<String>,
 }
 
@@ -25,6 +25,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if chosen("rules") {
         results.push(("rules", rules()));
     }
+    if chosen("sim") {
+        results.push(("sim", sim::test()));
+    }
     let binary = match ["rust", "wire", "system", "demo"].iter().any(|p| chosen(p)) {
         true => Some(binary()),
         false => None,
@@ -33,7 +36,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         match binary {
             Ok(binary) => {
                 // Both boot it.
-                let root = ["rust", "system"].iter().any(|p| chosen(p)).then(|| systemd_root(&binary)).flatten();
+                let root =
+                    ["rust", "system"].iter().any(|p| chosen(p)).then(|| systemd_root(&binary)).flatten();
                 if chosen("rust") {
                     results.push(("rust", rust(root.as_deref())));
                 }

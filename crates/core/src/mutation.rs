@@ -33,8 +33,8 @@ pub enum Mutation {
     ForgetDeregister,
     /// Activities of members that leave stay open.
     LeaveActivityOpen,
-    /// The driver is called for records that are not on disk yet.
-    ActBeforeRecord,
+    /// What runs without a record goes on.
+    KeepOrphans,
 }
 
 impl Mutation {
@@ -53,7 +53,7 @@ impl Mutation {
         Mutation::ReplaceAllAtOnce,
         Mutation::ForgetDeregister,
         Mutation::LeaveActivityOpen,
-        Mutation::ActBeforeRecord,
+        Mutation::KeepOrphans,
     ];
 
     /// Whether this rule is broken on this thread.

@@ -12,6 +12,9 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// A product that can break its own rules is none.
+const _: () = assert!(!puffer_core::mutation::POSSIBLE, "puffer is not built with the feature `mutations`");
+
 fn main() -> ExitCode {
     // The container driver re-executes this program as its helper, which must clone while it has a single thread.
     let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use puffer_api::Ctx;
 use puffer_shapes::SERVICES;
-use puffer_wire::{Fault, Protocol, Reply, RequestHead, ServiceSchema, decode_input, route, validate};
+use puffer_wire::{
+    Fault, OperationSchema, Protocol, Reply, RequestHead, ServiceSchema, Shape, decode_input, route, validate,
+};
 
 use crate::invariants::Act;
 use crate::world::World;
@@ -65,6 +68,25 @@ impl Client {
         self.call(&puffer_shapes::cloudwatch::SERVICE, action, params).await
     }
 
+    /// A request given in JSON, as the AWS CLI takes it (`--cli-input-json`).
+    pub(crate) async fn json(
+        &self,
+        service: &'static ServiceSchema,
+        action: &str,
+        body: &[u8],
+    ) -> Result<Answer, Refused> {
+        let Some(cx) = self.world.server() else { return Err(Refused::Away) };
+        let answered = async {
+            let operation = service
+                .operation(action)
+                .ok_or_else(|| Fault::sender("InvalidAction", format!("there is no operation {action}")))?;
+            let mut input = (operation.new_input)();
+            puffer_wire::json::decode(body, &mut *input)?;
+            dispatch(&self.world, cx, operation, input).await
+        };
+        answered.await.map(Answer).map_err(Refused::Fault)
+    }
+
     async fn call(
         &self,
         service: &'static ServiceSchema,
@@ -84,17 +106,7 @@ impl Client {
             let operation = routed.operation;
             let mut input = (operation.new_input)();
             decode_input(routed.protocol, &routed.form, &mut *input)?;
-            validate::validate(operation.service, &*input)?;
-            let Some(answer) = world.registry.call(operation, cx, input) else {
-                return Err(puffer_wire::route::invalid_action(
-                    operation.service,
-                    routed.protocol,
-                    operation.name,
-                ));
-            };
-            let output = answer.await.map_err(Fault::from)?;
-            let reply = Reply::success(Protocol::Query, operation, &*output, "request");
-            Ok(String::from_utf8_lossy(&reply.body).into_owned())
+            dispatch(&world, cx, operation, input).await
         })
         .await;
         self.world.life.step().await;
@@ -117,6 +129,22 @@ impl Client {
             }
         }
     }
+}
+
+/// Checks a decoded request and has it served; the answer's text.
+async fn dispatch(
+    world: &World,
+    cx: Arc<Ctx>,
+    operation: &'static OperationSchema,
+    input: Box<dyn Shape>,
+) -> Result<String, Fault> {
+    validate::validate(operation.service, &*input)?;
+    let Some(answer) = world.registry.call(operation, cx, input) else {
+        return Err(puffer_wire::route::invalid_action(operation.service, Protocol::Query, operation.name));
+    };
+    let output = answer.await.map_err(Fault::from)?;
+    let reply = Reply::success(Protocol::Query, operation, &*output, "request");
+    Ok(String::from_utf8_lossy(&reply.body).into_owned())
 }
 
 fn body(service: &ServiceSchema, action: &str, params: &[(&str, &str)]) -> String {

@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::plan::{Ingredient, Plan};
 use crate::run::{Outcome, run};
@@ -23,6 +25,8 @@ pub struct Hunt {
     pub stops_at_first: bool,
     /// Only these ingredients, if given.
     pub only: Option<BTreeSet<Ingredient>>,
+    /// No world is begun after this time, real time.
+    pub within: Option<Duration>,
 }
 
 /// What was found.
@@ -54,12 +58,14 @@ impl Hunt {
     /// Lives all worlds. `prepare` is called on each thread before each world.
     pub fn go(&self, prepare: &(dyn Fn() + Sync)) -> Bag {
         let next = AtomicU64::new(self.first);
+        let began = Instant::now();
+        let in_time = || self.within.is_none_or(|within| began.elapsed() < within);
         let stop = AtomicBool::new(false);
         let bag = Mutex::new(Bag::default());
         thread::scope(|scope| {
             for _ in 0..self.n_threads.max(1) {
                 scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
+                    while !stop.load(Ordering::Relaxed) && in_time() {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= self.first + self.n_seeds {
                             break;

@@ -21,11 +21,13 @@ mod invariants;
 mod life;
 mod load;
 mod machines;
+pub mod mutants;
 
 mod panics;
 mod placement;
 mod plan;
 mod plane;
+pub mod replay;
 mod run;
 mod server;
 mod setup;

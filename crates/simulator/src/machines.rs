@@ -14,9 +14,7 @@ use crate::dice::chance;
 use crate::invariants::Act;
 use crate::world::World;
 
-/// Boots take between these, milliseconds.
-const BOOT_MS: std::ops::Range<i64> = 200..20_000;
-/// Slow ones up to this: beyond the converger's patience.
+/// Slow boots take up to this: beyond the converger's patience.
 const SLOW_BOOT_MS: std::ops::Range<i64> = 30_000..300_000;
 /// Guests take up to this to power off, milliseconds.
 const SHUTDOWN_MS: u64 = 3_000;
@@ -135,7 +133,7 @@ impl SimDriver {
         } else if !is_launch {
             return Err(DriverError::NotFound(spec.instance_id.clone()));
         }
-        let fate = fate(&mut state.faults, &zone, &spec.image.image_id)?;
+        let fate = fate(&mut state.faults, &zone, &spec.image.image_id, &self.0.plan.boot_ms)?;
         let ready = now + fate.boot_ms;
         let made =
             state.machines.by_id.entry(spec.instance_id.clone()).or_insert_with(|| machine(zone, ready));
@@ -189,7 +187,12 @@ impl SimDriver {
     }
 }
 
-fn fate(f: &mut crate::faults::Faults, zone: &str, image_id: &str) -> Result<Fate, DriverError> {
+fn fate(
+    f: &mut crate::faults::Faults,
+    zone: &str,
+    image_id: &str,
+    boots: &std::ops::RangeInclusive<i64>,
+) -> Result<Fate, DriverError> {
     if f.zones_down.contains(zone) {
         return Err(DriverError::InsufficientCapacity(format!("{zone} is away")));
     }
@@ -210,7 +213,7 @@ fn fate(f: &mut crate::faults::Faults, zone: &str, image_id: &str) -> Result<Fat
         return Err(DriverError::Unsupported { driver: "simulated", what: "this".into() });
     }
     let slow = f.slow > 0.0 && chance(dice, f.slow);
-    let boot_ms = dice.random_range(if slow { SLOW_BOOT_MS } else { BOOT_MS });
+    let boot_ms = if slow { dice.random_range(SLOW_BOOT_MS) } else { dice.random_range(boots.clone()) };
     Ok(Fate { boot_ms, lost: f.lost > 0.0 && chance(dice, f.lost) })
 }
 

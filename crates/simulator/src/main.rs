@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Parser;
+use puffer_core::Mutation;
 use puffer_simulator::hunt::{Hunt, shrink};
-use puffer_simulator::{Ingredient, Plan, run};
+use puffer_simulator::{Ingredient, Plan, mutants, run};
 
 #[derive(Parser)]
 #[command(name = "puffer-sim", about = "Live simulated worlds of Puffer's control plane")]
@@ -38,11 +39,20 @@ struct Args {
     /// Do not shrink what fails
     #[arg(long)]
     no_shrink: bool,
+    /// Fail unless all worlds are lived within so many seconds of real time
+    #[arg(long)]
+    within: Option<u64>,
+    /// Break rules on purpose, one by one, and fail unless each is noticed
+    #[arg(long)]
+    mutations: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let only: Option<BTreeSet<Ingredient>> = args.only.clone().map(|o| o.into_iter().collect());
+    if args.mutations {
+        return mutations(&args);
+    }
     match args.seed {
         Some(seed) if args.seeds == 1 || args.trace || args.storm.is_some() => one(seed, only, &args),
         Some(first) => many(first, only, &args),
@@ -79,14 +89,43 @@ fn one(seed: u64, only: Option<BTreeSet<Ingredient>>, args: &Args) -> anyhow::Re
     }
 }
 
+fn threads(args: &Args) -> usize {
+    let own = || std::thread::available_parallelism().map_or(1, usize::from);
+    args.threads.unwrap_or_else(own)
+}
+
+fn mutations(args: &Args) -> anyhow::Result<()> {
+    if !mutants::POSSIBLE {
+        bail!("this build has no rules that can be broken; use cargo xtask sim --mutations");
+    }
+    let mut unnoticed = Vec::new();
+    for mutation in Mutation::ALL {
+        let mutant = mutants::hunt(*mutation, threads(args));
+        match &mutant.noticed {
+            Some((seed, said)) => {
+                println!("{mutation:?}: noticed after {} worlds by seed {seed}: {said}", mutant.n_worlds);
+            }
+            None => {
+                println!("{mutation:?}: NOT noticed in {} worlds", mutant.n_worlds);
+                unnoticed.push(mutation);
+            }
+        }
+    }
+    if !unnoticed.is_empty() {
+        bail!("{} of {} broken rules go unnoticed: {unnoticed:?}", unnoticed.len(), Mutation::ALL.len());
+    }
+    println!("{} broken rules, all noticed", Mutation::ALL.len());
+    Ok(())
+}
+
 fn many(first: u64, only: Option<BTreeSet<Ingredient>>, args: &Args) -> anyhow::Result<()> {
-    let n_threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
     let hunt = Hunt {
         first,
         n_seeds: args.seeds,
-        n_threads: n_threads.unwrap_or(1),
+        n_threads: threads(args),
         stops_at_first: !args.all,
         only,
+        within: args.within.map(Duration::from_secs),
     };
     let began = tokio::time::Instant::now();
     let bag = hunt.go(&|| {});
@@ -99,7 +138,12 @@ fn many(first: u64, only: Option<BTreeSet<Ingredient>>, args: &Args) -> anyhow::
         bag.n_calls,
         bag.n_crashes
     );
-    let Some(worst) = bag.violated.first() else { return Ok(()) };
+    let Some(worst) = bag.violated.first() else {
+        if bag.n_worlds < args.seeds {
+            bail!("only {} of {} worlds in time", bag.n_worlds, args.seeds);
+        }
+        return Ok(());
+    };
     for outcome in &bag.violated {
         if let Some(violation) = &outcome.violation {
             println!("seed {}: {violation}", outcome.seed);

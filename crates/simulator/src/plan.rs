@@ -137,7 +137,12 @@ pub struct Plan {
     pub(crate) storm: Duration,
     pub(crate) groups: Vec<GroupPlan>,
     pub(crate) keeps_lines: bool,
+    /// Boots take between these, milliseconds.
+    pub(crate) boot_ms: std::ops::RangeInclusive<i64>,
 }
+
+/// Boots take between these unless a plan says otherwise, milliseconds.
+const BOOT_MS: std::ops::RangeInclusive<i64> = 200..=20_000;
 
 impl Plan {
     /// The world of a seed.
@@ -147,7 +152,20 @@ impl Plan {
         let storm = Duration::from_secs(d.random_range(STORM_S));
         let n_groups = d.random_range(1..=2);
         let groups = (0..n_groups).map(|n| group(n, &mut dice(seed, &format!("group {n}")))).collect();
-        Plan { seed, ingredients, storm, groups, keeps_lines: false }
+        Plan { seed, ingredients, storm, groups, keeps_lines: false, boot_ms: BOOT_MS }
+    }
+
+    /// A world without groups, users and faults, whose boots take as long as said.
+    pub(crate) fn quiet(boot: Duration) -> Plan {
+        let boot_ms = i64::try_from(boot.as_millis()).unwrap_or(i64::MAX);
+        Plan {
+            seed: 0,
+            ingredients: BTreeSet::new(),
+            storm: Duration::ZERO,
+            groups: Vec::new(),
+            keeps_lines: false,
+            boot_ms: boot_ms..=boot_ms,
+        }
     }
 
     /// Only these ingredients, of whatever the seed chose or did not choose.

@@ -9,8 +9,9 @@ use puffer_compute::Driver;
 use puffer_control::group_converge::GroupConverge;
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
-    ActivityPrune, AlarmEvaluate, BalancerMetrics, BalancerSync, MetricCollect, NoFiles, PolicyExecute,
-    PortPolicy, TargetSync, spawn,
+    ActivityPrune, AlarmAction, AlarmEvaluate, BalancerMetrics, BalancerSync, CompositeEvaluate,
+    InstanceAction, MetricCollect, NoFiles, PolicyExecute, PortPolicy, ScheduleRun, TargetSync,
+    TriggerEvaluate, spawn,
 };
 use puffer_core::Clock;
 use puffer_core::ec2::Cidr;
@@ -49,6 +50,7 @@ pub(crate) async fn commit(world: Arc<World>, commits: Arc<ManualCommits>) {
         world.life.step().await;
         if refuses {
             world.note(format_args!("the disk refuses a commit"));
+            world.state.lock().faults.refused_ms = world.time.now_ms();
             commits.refuse("the simulated disk is full");
         } else {
             commits.commit(&mut |changes| world.committed(changes));
@@ -91,7 +93,8 @@ pub(crate) async fn start(world: &Arc<World>, store: Store, life: u64) -> Result
     }))
 }
 
-/// The reconcilers, as `puffer serve` runs them. The flush of metrics is left out: it moves data from memory to memory here.
+/// The reconcilers, as `puffer serve` runs them. Left out are the flush of metrics, which would move data from memory to memory, and
+/// notifications, which go to others.
 fn run(world: &Arc<World>, store: &Store, metrics: &Metrics, clock: &Arc<dyn Clock>, life: u64) {
     // Nobody stops a server gently here; the runtime goes with all its tasks.
     let (stop, stopped) = watch::channel(false);
@@ -110,7 +113,13 @@ fn run(world: &Arc<World>, store: &Store, metrics: &Metrics, clock: &Arc<dyn Clo
     let groups =
         GroupConverge::new(store.clone(), Arc::clone(clock), Box::new(Pcg64::from_rng(&mut { rng })));
     let policies = Arc::new(PolicyExecute::new(store.clone(), metrics.clone(), Arc::clone(clock)));
-    let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), vec![policies]);
+    let on_instances = Arc::new(InstanceAction::new(store.clone(), Arc::clone(clock)));
+    let actions: Vec<Arc<dyn AlarmAction>> = vec![policies, on_instances];
+    let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), actions.clone());
+    let composites = CompositeEvaluate::new(store.clone(), Arc::clone(clock), actions);
+    let triggers = TriggerEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock));
+    let rng = dice(world.plan.seed, &format!("schedules of life {life}"));
+    let schedules = ScheduleRun::new(store.clone(), Arc::clone(clock), Box::new(rng));
     let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), driver);
     let plane = Arc::new(SimPlane(Arc::clone(world)));
     let lost = Arc::new(Notify::new());
@@ -122,7 +131,10 @@ fn run(world: &Arc<World>, store: &Store, metrics: &Metrics, clock: &Arc<dyn Clo
     drop([
         spawn(instances, stopped.clone()),
         spawn(groups, stopped.clone()),
+        spawn(schedules, stopped.clone()),
+        spawn(triggers, stopped.clone()),
         spawn(alarms, stopped.clone()),
+        spawn(composites, stopped.clone()),
         spawn(usage, stopped.clone()),
         spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),
         spawn(sync, stopped.clone()),

@@ -229,6 +229,16 @@ async fn alarm(client: &Client, group: &GroupPlan, side: &str, policy: &str) -> 
 pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
     let names: Vec<String> = world.state.lock().view.groups.keys().cloned().collect();
     for name in names {
+        // A hook that abandons each launch would keep its group from ever being what is wanted.
+        for hook in ["launching", "terminating"] {
+            let params = [("AutoScalingGroupName", &*name), ("LifecycleHookName", hook)];
+            let _ = client.autoscaling("DeleteLifecycleHook", &params).await;
+        }
+        for action in ["s0", "s1", "s2"] {
+            let params = [("AutoScalingGroupName", &*name), ("ScheduledActionName", action)];
+            let _ = client.autoscaling("DeleteScheduledAction", &params).await;
+        }
+        let _ = client.autoscaling("CancelInstanceRefresh", &[("AutoScalingGroupName", &*name)]).await;
         for _ in 0..ATTEMPTS {
             if client.autoscaling("ResumeProcesses", &[("AutoScalingGroupName", &name)]).await.is_ok() {
                 break;

@@ -98,9 +98,14 @@ impl View {
         self.members.values().filter(move |m| m.group == group)
     }
 
-    /// Members that count towards the group's size.
+    /// Units that count towards the group's size.
     pub(crate) fn n_counted(&self, group: &str) -> u32 {
-        count(self.members_of(group).filter(|m| m.counts()))
+        self.members_of(group).map(|m| m.units()).sum()
+    }
+
+    /// The largest weight of a member of the group, at least 1.
+    pub(crate) fn weight_max(&self, group: &str) -> u32 {
+        self.members_of(group).map(|m| m.weight).max().unwrap_or(1)
     }
 
     /// Registrations of an instance.

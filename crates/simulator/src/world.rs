@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use puffer_api::{Ctx, Registry};
@@ -23,6 +22,9 @@ use crate::plane::Plane;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::view::View;
+
+/// So long after a refusal may its consequences still be answered: the slowest commit and room.
+const REFUSAL_ECHO_MS: i64 = 5_000;
 
 /// What changes with every event. One lock: never held across an await, never taken twice.
 pub(crate) struct State {
@@ -50,8 +52,6 @@ pub(crate) struct World {
     pub(crate) plane_changed: Notify,
     /// The server, while it answers.
     server: Mutex<Option<Arc<Ctx>>>,
-    /// The storm is over.
-    calm: AtomicBool,
     violated: Notify,
 }
 
@@ -81,7 +81,6 @@ impl World {
             machines_changed: Notify::new(),
             plane_changed: Notify::new(),
             server: Mutex::new(None),
-            calm: AtomicBool::new(false),
             violated: Notify::new(),
         })
     }
@@ -95,12 +94,8 @@ impl World {
         *self.server.lock() = server;
     }
 
-    pub(crate) fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
-    }
-
+    /// The storm is over.
     pub(crate) fn calm(&self) {
-        self.calm.store(true, Ordering::Relaxed);
         self.state.lock().faults.clear();
     }
 
@@ -147,8 +142,8 @@ impl World {
             true_ms: self.time.now_ms(),
             steady_for: self.time.steady_for(),
             server_lives: self.server.lock().is_some(),
-            disk_refuses: faults.disk_refuses > 0.0,
-            calm: self.is_calm(),
+            disk_refuses: faults.disk_refuses > 0.0
+                || self.time.now_ms() < faults.refused_ms + REFUSAL_ECHO_MS,
         };
         for invariant in invariants {
             if let Err(text) = of(&mut **invariant, &now) {
@@ -208,7 +203,8 @@ impl World {
         }
         for group in view.groups.values() {
             let counted = view.n_counted(&group.name);
-            if counted != group.desired {
+            // With weights, a group may stay less than the heaviest above what it wants.
+            if counted < group.desired || counted - group.desired >= view.weight_max(&group.name) {
                 return Some(format!(
                     "{} has {counted} members and wants {} (back-off {:?} {:?}, suspended {:?})",
                     group.name, group.desired, group.launch_backoff, group.zone_backoff, group.suspended
@@ -216,8 +212,12 @@ impl World {
             }
         }
         use puffer_core::autoscaling::HealthStatus::Healthy;
-        let settled = [LifecycleState::InService, LifecycleState::Standby];
-        if let Some(m) = view.members.values().find(|m| !settled.contains(&m.state) || m.health != Healthy) {
+        // Who is set aside is left alone, healthy or not.
+        let aside = [LifecycleState::Standby, LifecycleState::TerminatingRetained];
+        let settled = |m: &puffer_core::autoscaling::Member| {
+            aside.contains(&m.state) || (m.state == LifecycleState::InService && m.health == Healthy)
+        };
+        if let Some(m) = view.members.values().find(|m| !settled(m)) {
             return Some(format!("{} of {} is {:?} and {:?}", m.instance_id, m.group, m.state, m.health));
         }
         use puffer_core::ec2::InstanceState as S;

@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use puffer_core::Record;
+use puffer_core::{Mutation, Record};
 use tokio::sync::oneshot;
 
 pub use committer::{CommitStats, ManualCommits};
@@ -102,6 +102,9 @@ impl Store {
             self.inner.committer.enqueue(Pending { writes, ack: Some(ack) });
             (result, durable)
         };
+        if Mutation::AcknowledgeEarly.is_on() {
+            return Ok(result);
+        }
         match durable.await {
             Ok(Ok(())) => Ok(result),
             Ok(Err(error)) => Err(error.into()),

@@ -143,7 +143,11 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
                 place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             }
             apply_settings(&mut group, &Settings::of_update(&input))?;
-            maintenance::apply(&mut group, input.instance_maintenance_policy.as_ref(), input.max_instance_lifetime)?;
+            maintenance::apply(
+                &mut group,
+                input.instance_maintenance_policy.as_ref(),
+                input.max_instance_lifetime,
+            )?;
             if let Some(protected) = input.new_instances_protected_from_scale_in {
                 group.new_instances_protected = protected;
             }

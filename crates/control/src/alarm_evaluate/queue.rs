@@ -24,6 +24,8 @@ pub(super) struct Queue {
     turns: BinaryHeap<Reverse<(i64, u64, Arc<str>)>>,
     next_turn: u64,
     set_by_hand: Vec<Arc<str>>,
+    /// When turns were last taken.
+    taken_at_s: i64,
     pub(super) prune_at_s: i64,
 }
 
@@ -78,6 +80,10 @@ impl Queue {
     /// The alarms whose turn has come; each gets its next turn.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Arc<str>> {
         let now_s = now.as_secs();
+        if now_s < self.taken_at_s {
+            self.bring_forward(now_s);
+        }
+        self.taken_at_s = now_s;
         let mut due = Vec::new();
         while let Some(Reverse((at_s, turn, _))) = self.turns.peek() {
             if *at_s > now_s {
@@ -92,6 +98,13 @@ impl Queue {
             due.push(name);
         }
         due
+    }
+
+    /// The clock was set back: turns counted by the old time would be missed until it is reached again.
+    fn bring_forward(&mut self, now_s: i64) {
+        let turns = self.watched.iter().map(|(name, w)| Reverse((now_s, w.turn, Arc::clone(name))));
+        self.turns = turns.collect();
+        self.prune_at_s = now_s;
     }
 
     pub(super) fn take_set_by_hand(&mut self) -> Vec<Arc<str>> {

@@ -230,6 +230,16 @@ async fn periods_of_a_second_are_evaluated_each_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_delays_no_evaluation() {
+    let w = world();
+    w.put(alarm("slow", 60, 3)).await;
+    assert!(w.pass(90).await.n_evaluated >= 1);
+    w.clock.set(w.clock.now() - Duration::from_secs(3600));
+    assert_eq!(w.pass(1).await.n_evaluated, 1, "at once");
+    assert_eq!(w.pass(120).await.n_evaluated, 2, "and each minute again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_due_alarms_are_touched() {
     let w = world();
     for i in 0..200 {

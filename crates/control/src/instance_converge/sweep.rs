@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use puffer_compute::{DriverError, DriverInstance, DriverState};
+use puffer_core::Mutation;
 use puffer_core::ec2::{Instance, InstanceState as State, StatusCheck};
 use puffer_inventory::instances;
 use puffer_store::StoreError;
@@ -35,6 +36,7 @@ enum Finding {
 /// Compares one instance's record with the machine. Records in transition are the steps' business.
 fn judge(record: Option<State>, machine: Option<&DriverInstance>) -> Option<Finding> {
     match (record, machine.map(|m| m.state)) {
+        (None | Some(State::Terminated), Some(_)) if Mutation::KeepOrphans.is_on() => None,
         (None | Some(State::Terminated), Some(_)) => Some(Finding::Orphan),
         (Some(State::Stopped), Some(DriverState::Running | DriverState::Starting)) => Some(Finding::Revenant),
         (Some(State::Running | State::Stopped), None) => Some(Finding::Lost),

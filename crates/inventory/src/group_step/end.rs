@@ -1,5 +1,6 @@
 //! Members are put on their way out.
 
+use puffer_core::Mutation;
 use puffer_core::autoscaling::hook::{self, HookStand, Transition};
 use puffer_core::autoscaling::plan::TerminateWhy;
 use puffer_core::autoscaling::{ActivityStatus, GroupStatus, LifecycleState, Member, texts};
@@ -16,7 +17,7 @@ impl Step<'_, '_> {
         if let Some(unfinished) = &member.activity_id {
             activity::close(self.tx, unfinished, ActivityStatus::Cancelled, self.now);
         }
-        let drains = self.drain(observed);
+        let drains = !Mutation::ForgetDeregister.is_on() && self.drain(observed);
         let runs = observed.instance.as_ref().is_some_and(|i| i.state == InstanceState::Running);
         let active = self.group.status == GroupStatus::Active;
         let waits = drains && runs && active;

@@ -5,7 +5,7 @@ use puffer_core::autoscaling::lifecycle::{Next, next};
 use puffer_core::autoscaling::notice::{HookNotice, Party};
 use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts};
 use puffer_core::ec2::{Instance, InstanceState};
-use puffer_core::{ErrorClass, Timestamp, ids};
+use puffer_core::{ErrorClass, Mutation, Timestamp, ids};
 use puffer_store::Transaction;
 
 use super::activity::{self, Begin};
@@ -54,7 +54,9 @@ impl Step<'_, '_> {
     }
 
     fn close(&mut self, observed: &Observed, status: ActivityStatus) {
-        if let Some(id) = &observed.member.activity_id {
+        if let Some(id) =
+            observed.member.activity_id.as_ref().filter(|_| !Mutation::LeaveActivityOpen.is_on())
+        {
             activity::close(self.tx, id, status, self.now);
         }
     }

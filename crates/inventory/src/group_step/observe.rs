@@ -106,12 +106,14 @@ impl Observed {
     pub fn view(&self, group: &Group) -> MemberView<'_> {
         let mut traffic = Traffic { held: !self.targets.is_empty(), ..Traffic::default() };
         for arn in group.target_groups.iter().filter(|arn| group.traffic_in_service.contains(*arn)) {
-            let mut healthy = false;
+            // Who was left out of the target group, or taken out by hand, proves nothing there.
+            let (mut healthy, mut registered) = (false, false);
             for target in self.targets.iter().filter(|t| t.target_group == *arn) {
                 traffic.unhealthy |= target.state == TargetState::Unhealthy;
                 healthy |= target.state == TargetState::Healthy;
+                registered = true;
             }
-            traffic.unproven |= !healthy;
+            traffic.unproven |= registered && !healthy;
         }
         MemberView { member: &self.member, instance: self.instance.as_deref(), traffic }
     }

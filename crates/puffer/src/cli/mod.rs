@@ -6,6 +6,7 @@ mod env;
 mod events;
 mod explain;
 mod image;
+mod replay;
 mod serve;
 mod simulate;
 mod status;
@@ -40,6 +41,8 @@ enum Command {
     Balancer(balancer::Args),
     /// Build, import and list images
     Image(image::Args),
+    /// Replay a load against scaling policies in virtual time
+    Replay(replay::Args),
     /// Say what this machine allows, and what to install or change
     Doctor(doctor::Args),
     /// Have launches fail or instances die, on a server with simulated instances
@@ -58,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Events(args) => events::run(&args),
         Command::Balancer(args) => balancer::run(args),
         Command::Image(args) => image::run(args),
+        Command::Replay(args) => replay::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Simulate(args) => simulate::run(args),
         Command::Teardown(args) => teardown::run(&args),

@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) zones_down: BTreeSet<String>,
     /// Share of commits that the disk refuses.
     pub(crate) disk_refuses: f64,
+    /// When it last did, true time.
+    pub(crate) refused_ms: i64,
     /// Milliseconds that a commit takes at most.
     pub(crate) commit_ms: u64,
 }
@@ -61,13 +63,14 @@ impl Faults {
             network: 0.0,
             zones_down: BTreeSet::new(),
             disk_refuses: 0.0,
+            refused_ms: 0,
             commit_ms: COMMIT_MS,
         }
     }
 
     /// The storm is over.
     pub(crate) fn clear(&mut self) {
-        *self = Faults::none(self.dice.clone());
+        *self = Faults { refused_ms: self.refused_ms, ..Faults::none(self.dice.clone()) };
     }
 }
 

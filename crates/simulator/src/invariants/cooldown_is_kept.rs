@@ -5,7 +5,7 @@ use puffer_core::autoscaling::PolicyKind;
 use super::{Found, Invariant, Now, holds};
 use crate::view::Deltas;
 use puffer_core::Timestamp;
-use puffer_core::autoscaling::{Group, ScalingPolicy};
+use puffer_core::autoscaling::{Group, GroupStatus, ScalingPolicy};
 use std::sync::Arc;
 
 pub(crate) struct CooldownIsKept;
@@ -25,10 +25,14 @@ pub(super) fn scaled<'d>(deltas: &'d Deltas, now: &'d Now<'_>) -> Vec<Scaled<'d>
     let mut found = Vec::new();
     for delta in &deltas.groups {
         let (Some(before), Some(after)) = (&delta.before, &delta.after) else { continue };
-        if before.desired == after.desired {
+        if before.desired == after.desired || after.status != GroupStatus::Active {
             continue;
         }
-        let Some(cause) = after.desired_cause.last() else { continue };
+        // What gives no cause (a decrement with a member, say) is no policy's.
+        let Some(cause) = after.desired_cause.last().filter(|c| before.desired_cause.last() != Some(*c))
+        else {
+            continue;
+        };
         let by_alarm = cause.text.starts_with("a monitor alarm");
         let name = cause.text.split_once(" policy ").and_then(|(_, rest)| rest.split_once(" changing "));
         let Some((name, _)) = name else { continue };

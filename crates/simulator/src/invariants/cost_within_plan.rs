@@ -38,7 +38,7 @@ impl Invariant for CostWithinPlan {
         }
         for group in now.view.groups.values() {
             let book = self.books.entry(group.name.clone()).or_default();
-            book.wanted.push_back(group.desired + excess(group));
+            book.wanted.push_back(group.desired + excess(group, now.view));
             if book.wanted.len() > LATELY_S {
                 book.wanted.pop_front();
             }

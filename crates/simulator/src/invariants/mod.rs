@@ -48,10 +48,8 @@ pub(crate) struct Now<'w> {
     pub(crate) steady_for: Duration,
     /// The server answers.
     pub(crate) server_lives: bool,
-    /// The disk has a spell of refusing.
+    /// The disk has, or had a moment ago, a spell of refusing.
     pub(crate) disk_refuses: bool,
-    /// The storm is over.
-    pub(crate) calm: bool,
 }
 
 /// What somebody did that is no transaction.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::never_above_max::excess;
 use super::{Found, Invariant, Now, holds};
 use crate::view::{Deltas, count};
+use puffer_core::autoscaling::plan::zones::surplus_max;
 
 pub(crate) struct OneLaunchPerNeed;
 
@@ -15,13 +15,16 @@ impl Invariant for OneLaunchPerNeed {
     }
 
     fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
-        let wanted: BTreeSet<&str> =
-            deltas.launched().filter(|(m, _)| !m.surplus).map(|(m, _)| m.group.as_str()).collect();
+        let wanted: BTreeSet<&str> = deltas
+            .launched()
+            .filter(|(m, _)| !m.surplus && !m.spare)
+            .map(|(m, _)| m.group.as_str())
+            .collect();
         for name in wanted {
             let Some(group) = now.view.groups.get(name) else { continue };
             let counted = now.view.n_counted(name);
             holds!(
-                counted <= group.desired,
+                counted < group.desired + now.view.weight_max(name),
                 "a launch makes {counted} members of {name} count; wanted are {}",
                 group.desired
             );
@@ -32,9 +35,9 @@ impl Invariant for OneLaunchPerNeed {
             let Some(group) = now.view.groups.get(name) else { continue };
             let pending = count(now.view.members_of(name).filter(|m| m.surplus && m.is_pending()));
             holds!(
-                pending <= excess(group),
+                pending <= surplus_max(group.desired),
                 "{pending} surplus launches of {name} at once; {} are allowed",
-                excess(group)
+                surplus_max(group.desired)
             );
         }
         Ok(())

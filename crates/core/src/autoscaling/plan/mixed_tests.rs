@@ -203,7 +203,8 @@ fn a_shifted_zone_takes_nothing_and_keeps_what_it_has() {
     // What fails there stays if the group says so.
     let mut sick = m;
     sick[0].zone = "b".into();
-    (sick[0].health, sick[0].unhealthy_cause) = (crate::autoscaling::HealthStatus::Unhealthy, Some(UnhealthyCause::Elb));
+    (sick[0].health, sick[0].unhealthy_cause) =
+        (crate::autoscaling::HealthStatus::Unhealthy, Some(UnhealthyCause::Elb));
     g.zonal_shift = Some(ZonalShift { zone: "b".into(), until });
     assert_eq!(ended(&decide(&g, &sick, &types, 1)), ["i-0"]);
     g.zone_impairment.ignore_unhealthy = true;

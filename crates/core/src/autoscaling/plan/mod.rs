@@ -29,7 +29,7 @@ use rand::Rng;
 
 use super::view::{GroupView, sum};
 use super::{GroupStatus, UnhealthyCause, process};
-use crate::Timestamp;
+use crate::{Mutation, Timestamp};
 
 /// Most launches of one plan: bounds the length of a transaction. The rest follows with the next plan.
 pub const LAUNCHES_PER_PLAN_MAX: u32 = 100;
@@ -203,7 +203,10 @@ pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
     let mut stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
     let mut exchange = replace::Exchange::begin(view, &mut stays, &mut plan);
     exchange.fill(&mut stays, &mut plan);
-    let n = counted(view, &stays);
+    let n = match Mutation::LaunchTwice.is_on() {
+        true => sum(view.members.iter().filter(|m| !m.member.is_pending()).map(|m| m.member.units())),
+        false => counted(view, &stays),
+    };
     let desired = view.group.desired;
     if n < desired {
         launch(view, n, &exchange, &mut stays, &mut plan, rng);
@@ -250,12 +253,15 @@ fn launch(
     if group.is_suspended(process::LAUNCH) {
         return plan.notes.push(Note::Suspended(process::LAUNCH));
     }
-    if let Some((failures, until)) = group.launch_backoff.filter(|(_, until)| view.now < *until) {
+    if let Some((failures, until)) = group.launch_backoff.filter(|(_, until)| view.now < *until)
+        && !Mutation::ForgetBackOff.is_on()
+    {
         plan.notes.push(Note::BackOff { failures, until });
         return plan.later(until);
     }
     // `desired` is within the bounds by construction; the minimum is for records that are not.
-    let wanted = group.desired.min(group.max).saturating_sub(n);
+    let max = if Mutation::IgnoreMax.is_on() { u32::MAX } else { group.max };
+    let wanted = group.desired.min(max).saturating_sub(n);
     let mut places = zones::Places::new(view, stays);
     let mut launched = 0;
     for _ in 0..LAUNCHES_PER_PLAN_MAX {

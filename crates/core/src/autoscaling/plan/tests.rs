@@ -191,6 +191,29 @@ fn failed_checks_are_replaced_in_portions() {
     assert_eq!(launched(&got).len(), 1, "the one that goes is being replaced");
 }
 
+/// An instance that fails its check, and then stops before it is replaced, leaves its target group: nothing will ever prove it.
+#[test]
+fn what_stops_after_its_check_failed_waits_for_nobody() {
+    let mut m = members(&["a", "b", "c"].repeat(4));
+    for m in &mut m[..2] {
+        m.health = HealthStatus::Unhealthy;
+        m.unhealthy_cause = Some(UnhealthyCause::Elb);
+    }
+    let mut i = running(&m);
+    i[0].state = InstanceState::Stopped;
+    let mut g = group(12, 12, 12);
+    g.health_check_elb = true;
+    let mut v = view(&g, &m, &i);
+    v.members[0].traffic.unproven = true;
+    let got = plan(&v, &mut rng());
+    assert!(ended(&got).contains(&"i-0"), "it is replaced at once");
+    // The other one still runs; that one of the unhealthy is not proven does not hold it back.
+    i[0].state = InstanceState::Running;
+    let mut v = view(&g, &m, &i);
+    v.members[1].traffic.unproven = true;
+    assert_eq!(ended(&plan(&v, &mut rng())).len(), 1, "a portion of one");
+}
+
 #[test]
 fn replacements_wait_for_those_that_are_warming() {
     let mut m = members(&["a", "b", "c"].repeat(4));

@@ -6,22 +6,26 @@
 //! the check itself is the likelier culprit.
 //! Source: EC2 Auto Scaling guide, "Health checks", replacement of unhealthy instances.
 
-use crate::Timestamp;
 use crate::autoscaling::view::{GroupView, sum};
 use crate::autoscaling::{HealthStatus, LifecycleState, UnhealthyCause};
+use crate::ec2::InstanceState;
+use crate::{Mutation, Timestamp};
 
 /// Below this share of `desired` in good health, nothing more is taken out while an activity runs.
 const HEALTHY_SHARE_MIN: f64 = 0.9;
 
 /// Of the unhealthy members: those to replace now, and when time alone may let the next one through.
 pub(super) fn admitted(view: &GroupView<'_>, unhealthy: &[usize]) -> (Vec<usize>, Option<Timestamp>) {
+    // Of what has stopped since a check failed, nobody is served any more.
+    let runs = |i: usize| view.members[i].instance.is_some_and(|i| i.state == InstanceState::Running);
     let by_check = |i: &usize| {
-        matches!(
-            view.members[*i].member.unhealthy_cause,
-            Some(UnhealthyCause::Elb | UnhealthyCause::Ec2StatusCheck)
-        )
+        let cause = view.members[*i].member.unhealthy_cause;
+        runs(*i) && matches!(cause, Some(UnhealthyCause::Elb | UnhealthyCause::Ec2StatusCheck))
     };
     let (checked, mut admitted): (Vec<usize>, Vec<usize>) = unhealthy.iter().partition(|i| by_check(i));
+    if Mutation::ReplaceAllAtOnce.is_on() {
+        return (unhealthy.to_vec(), None);
+    }
     if checked.is_empty() {
         return (admitted, None);
     }
@@ -49,12 +53,13 @@ pub(super) fn is_unsettled(view: &GroupView<'_>) -> bool {
     unsettled(view).0 > 0
 }
 
-/// Members that are coming, or in service and not proven or warm yet; and when the first of them will be warm.
+/// Members that are coming, or in service and not proven or warm yet; and when the first of them will be warm. One that is
+/// unhealthy is to be replaced and replaces nobody.
 pub(super) fn unsettled(view: &GroupView<'_>) -> (u32, Option<Timestamp>) {
     let warmup = std::time::Duration::from_secs(view.group.default_instance_warmup_s.unwrap_or(0).into());
     let mut n = 0;
     let mut next: Option<Timestamp> = None;
-    for m in &view.members {
+    for m in view.members.iter().filter(|m| m.member.health == HealthStatus::Healthy) {
         let warm_at = m.member.in_service_at.map(|at| at + warmup);
         let settled = match m.member.state {
             LifecycleState::InService => {
