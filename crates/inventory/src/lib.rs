@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod composite_alarms;
 #[cfg(test)]
 mod fixtures;
+pub mod forecasts;
 pub mod group_members;
 pub mod group_step;
 pub mod groups;

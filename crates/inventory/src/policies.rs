@@ -8,6 +8,8 @@ use puffer_core::autoscaling::scaling::{AlarmNames, rewrite_alarms, target_track
 use puffer_core::autoscaling::{AlarmRef, Group, PolicyKind, ScalingPolicy};
 use puffer_store::{Reader, Transaction};
 
+use crate::forecasts;
+
 /// The policies of a group, by name.
 pub fn of_group(reader: &Reader<'_>, group: &str) -> Vec<Arc<ScalingPolicy>> {
     reader.list_by::<ScalingPolicy>("group", group)
@@ -31,6 +33,9 @@ pub fn put(
         for alarm in &old.alarms {
             tx.delete::<Alarm>(&alarm.name);
         }
+        if old.kind != policy.kind {
+            forecasts::remove(tx, &old);
+        }
     }
     let alarms = target_tracking_alarms(&policy, group, names, now)?;
     policy.alarms = alarms.iter().map(|a| AlarmRef { name: a.name.clone(), arn: a.arn.clone() }).collect();
@@ -42,6 +47,7 @@ pub fn put(
 
 /// Removes a policy and the alarms it made. Alarms that users made for it stay and only lose the action.
 pub fn remove(tx: &mut Transaction<'_>, policy: &ScalingPolicy) {
+    forecasts::remove(tx, policy);
     for alarm in &policy.alarms {
         tx.delete::<Alarm>(&alarm.name);
     }

@@ -175,6 +175,8 @@ fn decide(
             }
             _ => Decision::Keep(Keep::NoData),
         },
+        // An alarm can name such a policy; it acts on its forecast alone.
+        PolicyKind::Predictive(_) => Decision::Keep(Keep::Nothing),
         PolicyKind::TargetTracking(tracking) => match (by_alarm, value) {
             (Some(alarm), Some(value)) => track(tx, group, policy, tracking, alarm, value, &capacity),
             _ => Decision::Keep(Keep::NoData),

@@ -25,6 +25,7 @@ pub fn schema() -> Schema {
         .with::<autoscaling::ScalingPolicy>()
         .with::<autoscaling::schedule::ScheduledAction>()
         .with::<autoscaling::trigger::Trigger>()
+        .with::<autoscaling::predict::Forecast>()
         .with::<alarm::Alarm>()
         .with::<alarm::CompositeAlarm>()
         .with::<alarm::HistoryItem>()

@@ -68,9 +68,7 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
         ("autoscaling", "CreateLaunchConfiguration") => {
             "Refused: InstanceId, SpotPrice, KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy."
         }
-        ("autoscaling", "PutScalingPolicy") => {
-            "Simple, step and target tracking. Refused: predictive scaling."
-        }
+        ("autoscaling", "PutScalingPolicy") => "Simple, step, target tracking and predictive scaling.",
         ("autoscaling", "AttachTrafficSources") => {
             "Target groups. Refused: classic load balancers, VPC Lattice."
         }

@@ -57,6 +57,9 @@ fn check(
         PolicyKind::TargetTracking(_) => Err(ApiError::validation(
             "ExecutePolicy is not supported for policies of type TargetTrackingScaling.",
         )),
+        PolicyKind::Predictive(_) => Err(ApiError::validation(
+            "ExecutePolicy is not supported for policies of type PredictiveScaling.",
+        )),
         PolicyKind::Step { .. } if metric_value.is_none() || breach_threshold.is_none() => {
             Err(ApiError::validation(
                 "MetricValue and BreachThreshold are required for policies of type StepScaling.",

@@ -22,6 +22,7 @@ mod notifications;
 mod paging;
 mod policies;
 mod policy_shapes;
+mod predictive;
 mod processes;
 mod refreshes;
 mod scheduled_actions;
@@ -46,6 +47,7 @@ pub(crate) fn register(registry: &mut Registry) {
     execute_policy::register(registry);
     launch_configurations::register(registry);
     policies::register(registry);
+    predictive::register(registry);
     activities::register(registry);
     traffic::register(registry);
     processes::register(registry);

@@ -9,7 +9,8 @@ use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
 
 use super::describe_groups::signed;
-use super::error::{natural, required, unsupported};
+use super::error::{natural, required};
+use super::predictive;
 use crate::ApiError;
 
 const SIMPLE: &str = "SimpleScaling";
@@ -31,7 +32,7 @@ pub(super) fn kind(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, Ap
         SIMPLE => simple(input),
         STEP => step(input),
         TARGET_TRACKING => target_tracking(input),
-        "PredictiveScaling" => Err(unsupported("Predictive scaling")),
+        predictive::KIND => predictive_scaling(input),
         other => Err(ApiError::validation(format!("Invalid policy type: {other}"))),
     }
 }
@@ -62,6 +63,7 @@ fn simple(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
         (input.step_adjustments.as_ref().is_some_and(|s| !s.is_empty()), "StepAdjustments"),
         (input.metric_aggregation_type.is_some(), "MetricAggregationType"),
         (input.target_tracking_configuration.is_some(), "TargetTrackingConfiguration"),
+        (input.predictive_scaling_configuration.is_some(), "PredictiveScalingConfiguration"),
     ];
     refuse_foreign(&given, SIMPLE)?;
     let adjustment_type = adjustment_type(input)?;
@@ -89,6 +91,7 @@ fn step(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
         (is_set(input.scaling_adjustment), "ScalingAdjustment"),
         (is_set(input.cooldown), "Cooldown"),
         (input.target_tracking_configuration.is_some(), "TargetTrackingConfiguration"),
+        (input.predictive_scaling_configuration.is_some(), "PredictiveScalingConfiguration"),
     ];
     refuse_foreign(&given, STEP)?;
     let adjustment_type = adjustment_type(input)?;
@@ -111,6 +114,21 @@ fn step(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
         min_magnitude: min_magnitude(input, adjustment_type)?,
         aggregation,
     })
+}
+
+fn predictive_scaling(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, ApiError> {
+    let given = [
+        (input.scaling_adjustment.is_some(), "ScalingAdjustment"),
+        (input.adjustment_type.is_some(), "AdjustmentType"),
+        (input.cooldown.is_some(), "Cooldown"),
+        (input.step_adjustments.as_ref().is_some_and(|s| !s.is_empty()), "StepAdjustments"),
+        (input.metric_aggregation_type.is_some(), "MetricAggregationType"),
+        (input.min_adjustment_magnitude.or(input.min_adjustment_step).is_some(), "MinAdjustmentMagnitude"),
+        (input.target_tracking_configuration.is_some(), "TargetTrackingConfiguration"),
+        (input.estimated_instance_warmup.is_some(), "EstimatedInstanceWarmup"),
+    ];
+    refuse_foreign(&given, predictive::KIND)?;
+    predictive::kind(input)
 }
 
 fn adjustment_type(input: &shape::PutScalingPolicyType) -> Result<AdjustmentType, ApiError> {
@@ -142,6 +160,7 @@ fn target_tracking(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, Ap
         (input.step_adjustments.as_ref().is_some_and(|s| !s.is_empty()), "StepAdjustments"),
         (input.metric_aggregation_type.is_some(), "MetricAggregationType"),
         (input.min_adjustment_magnitude.or(input.min_adjustment_step).is_some(), "MinAdjustmentMagnitude"),
+        (input.predictive_scaling_configuration.is_some(), "PredictiveScalingConfiguration"),
     ];
     refuse_foreign(&given, TARGET_TRACKING)?;
     let configuration = input.target_tracking_configuration.as_ref().ok_or_else(|| {
@@ -270,6 +289,7 @@ pub(super) fn kind_name(kind: &PolicyKind) -> &'static str {
         PolicyKind::Simple { .. } => SIMPLE,
         PolicyKind::Step { .. } => STEP,
         PolicyKind::TargetTracking(_) => TARGET_TRACKING,
+        PolicyKind::Predictive(_) => predictive::KIND,
     }
 }
 
@@ -319,6 +339,9 @@ pub(super) fn shape_of(p: &ScalingPolicy, alarms: Vec<shape::Alarm>) -> shape::S
         }
         PolicyKind::TargetTracking(tracking) => {
             shown.target_tracking_configuration = Some(tracking_shape(tracking));
+        }
+        PolicyKind::Predictive(p) => {
+            shown.predictive_scaling_configuration = Some(predictive::shape_of(p));
         }
     }
     shown

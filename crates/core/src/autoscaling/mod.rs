@@ -17,6 +17,7 @@ pub mod mixed;
 pub mod notice;
 pub mod plan;
 mod policy;
+pub mod predict;
 pub mod process;
 pub mod refresh;
 pub mod scaling;

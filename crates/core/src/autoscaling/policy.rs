@@ -81,6 +81,8 @@ pub enum PolicyKind {
     },
     /// `TargetTrackingScaling`.
     TargetTracking(TargetTracking),
+    /// `PredictiveScaling`.
+    Predictive(super::predict::PredictiveScaling),
 }
 
 /// An alarm that belongs to a policy.

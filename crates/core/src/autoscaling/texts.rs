@@ -114,6 +114,13 @@ pub fn policy_by_alarm(alarm: &str, state: &str, policy: &str, from: u32, to: u3
     )
 }
 
+/// Predictive scaling prepared the group for an hour.
+pub fn predicted(policy: &str, from: u32, to: u32) -> String {
+    format!(
+        "a forecast of predictive scaling policy {policy} changing the desired capacity from {from} to {to}"
+    )
+}
+
 /// A trigger of the API of 2009 fired.
 pub fn trigger(trigger: &str, condition: &str, from: u32, to: u32) -> String {
     format!("trigger {trigger} saw {condition}, changing the desired capacity from {from} to {to}")

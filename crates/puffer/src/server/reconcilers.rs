@@ -11,7 +11,8 @@ use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     ActivityPrune, AlarmAction, AlarmEvaluate, CompositeEvaluate, ImageSource, InstanceAction, MetricCollect,
-    MetricFlush, NoFiles, Notify, PolicyExecute, RunningReconciler, ScheduleRun, TriggerEvaluate, spawn,
+    MetricFlush, NoFiles, Notify, PolicyExecute, Predict, RunningReconciler, ScheduleRun, TriggerEvaluate,
+    spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -99,6 +100,7 @@ pub(super) async fn start(
         spawn(groups, stopped.clone()),
         spawn(schedules, stopped.clone()),
         spawn(triggers, stopped.clone()),
+        spawn(Predict::new(store.clone(), metrics.clone(), Arc::clone(clock)), stopped.clone()),
         spawn(alarms, stopped.clone()),
         spawn(composites, stopped.clone()),
         spawn(usage, stopped.clone()),

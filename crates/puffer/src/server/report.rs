@@ -202,6 +202,7 @@ fn policy(policy: &ScalingPolicy, value: Option<f64>) -> PolicyReport {
         PolicyKind::Simple { .. } => ("simple", None),
         PolicyKind::Step { .. } => ("step", None),
         PolicyKind::TargetTracking(t) => ("target tracking", Some(t.target)),
+        PolicyKind::Predictive(p) => ("predictive", Some(p.target)),
     };
     PolicyReport { name: policy.name.clone(), kind: kind.to_owned(), value, target }
 }
