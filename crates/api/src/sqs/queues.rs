@@ -119,11 +119,11 @@ fn check_tags(tags: &Tags) -> Result<(), ApiError> {
 }
 
 async fn delete(cx: Arc<Ctx>, input: shape::DeleteQueueRequest) -> Result<(), ApiError> {
-    on_queue(&cx, input.queue_url, |tx, name| messaging::delete_queue(tx, name)).await
+    on_queue(&cx, input.queue_url, messaging::delete_queue).await
 }
 
 async fn purge(cx: Arc<Ctx>, input: shape::PurgeQueueRequest) -> Result<(), ApiError> {
-    on_queue(&cx, input.queue_url, |tx, name| messaging::purge(tx, name)).await
+    on_queue(&cx, input.queue_url, messaging::purge).await
 }
 
 async fn on_queue(

@@ -74,7 +74,7 @@ impl World {
     }
 
     async fn change(&self, change: impl FnOnce(&mut Group)) {
-        self.store.transact::<_, StoreError>(|tx| Ok(drop(tx.update("g", change)))).await.unwrap();
+        self.store.transact::<_, StoreError>(|tx| Ok(tx.update("g", change))).await.unwrap();
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_breach_that_lasts_adjusts_the_group_once_per_cooldown() {
     // The launch is not through yet, then its cooldown runs.
     let waiting = TriggerStatus { n_triggers: 1, n_breaching: 1, n_changes: 0 };
     assert_eq!(w.minute(95.0).await, waiting);
-    w.store.transact::<_, StoreError>(|tx| Ok(drop(tx.put(member(4))))).await.unwrap();
+    w.store.transact::<_, StoreError>(|tx| Ok(tx.put(member(4)))).await.unwrap();
     let now = w.clock.now();
     w.change(|g| g.cooldown_started_at = Some(now)).await;
     for _ in 0..4 {

@@ -53,7 +53,7 @@ impl Scope {
         let marked = member.refreshed_by.as_deref() == Some(refresh.id.as_str());
         let outdated = match refresh.rollback {
             Some(_) => marked,
-            None => !marked && !(preferences.skip_matching && facts.matches.get(i).copied().unwrap_or(false)),
+            None => !(marked || preferences.skip_matching && facts.matches.get(i).copied().unwrap_or(false)),
         };
         if member.spare {
             // What was launched ahead for a refresh that is rolled back has replaced nobody yet.
