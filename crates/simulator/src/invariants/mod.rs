@@ -150,7 +150,8 @@ impl fmt::Display for Violation {
 /// Fails with a text unless the condition holds.
 macro_rules! holds {
     ($condition:expr, $($text:tt)+) => {
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             return Err(format!($($text)+));
         }
     };
