@@ -290,3 +290,90 @@ def test_a_hook_tells_its_queue_and_events_are_logged(autoscaling, sqs, queue, g
     error = refused(autoscaling.put_lifecycle_hook, AutoScalingGroupName=name, LifecycleHookName="in",
                     NotificationTargetARN=arn + "-no")
     assert "Unable to publish test message" in error["Message"]
+
+
+def pooled(autoscaling, name, state, count):
+    """The warm pool's instances, once so many are in a state and no others are there."""
+    def look():
+        found = autoscaling.describe_warm_pool(AutoScalingGroupName=name)["Instances"]
+        return found if [m["LifecycleState"] for m in found] == [state] * count else None
+
+    return until(look, f"{count} instances {state}") if count else until(
+        lambda: not autoscaling.describe_warm_pool(AutoScalingGroupName=name)["Instances"], "an empty pool")
+
+
+def test_a_warm_pool_serves_a_group_that_grows(autoscaling, ec2, group):
+    name = group("warm", MinSize=1, MaxSize=3)
+    autoscaling.put_warm_pool(AutoScalingGroupName=name)
+    ready = pooled(autoscaling, name, "Warmed:Stopped", 2)
+    in_service(autoscaling, name, 1)
+    shown = describe(autoscaling, name)
+    assert (shown["WarmPoolSize"], shown["WarmPoolConfiguration"]["PoolState"]) == (2, "Stopped")
+    ids = [m["InstanceId"] for m in ready]
+    states = [i["State"]["Name"] for r in ec2.describe_instances(InstanceIds=ids)["Reservations"] for i in r["Instances"]]
+    assert states == ["stopped", "stopped"]
+    autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=3)
+    grown = in_service(autoscaling, name, 3)
+    assert set(ids) <= {m["InstanceId"] for m in grown}
+    texts = [a["Description"] for a in activities(autoscaling, name)]
+    for instance in ids:
+        assert f"Launching a new EC2 instance into warm pool: {instance}" in texts
+        assert f"Launching a new EC2 instance from warm pool: {instance}" in texts
+    autoscaling.put_warm_pool(AutoScalingGroupName=name, PoolState="Running", MaxGroupPreparedCapacity=2,
+                              InstanceReusePolicy={"ReuseOnScaleIn": True})
+    autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
+    kept = pooled(autoscaling, name, "Warmed:Running", 1)[0]["InstanceId"]
+    assert kept in {m["InstanceId"] for m in grown}
+    details = autoscaling.describe_auto_scaling_instances(InstanceIds=[kept])["AutoScalingInstances"][0]
+    assert (details["LifecycleState"], details["AutoScalingGroupName"]) == ("Warmed:Running", name)
+    error = refused(autoscaling.delete_warm_pool, AutoScalingGroupName=name)
+    assert error["Code"] == "ResourceInUse"
+    autoscaling.delete_warm_pool(AutoScalingGroupName=name, ForceDelete=True)
+    pooled(autoscaling, name, "", 0)
+    until(lambda: "WarmPoolConfiguration" not in describe(autoscaling, name), "the pool's end")
+    assert refused(autoscaling.put_warm_pool, AutoScalingGroupName=name, PoolState="Hibernated")["Code"] == (
+        "UnsupportedOperation")
+
+
+def test_hooks_are_asked_on_the_way_into_the_pool_and_out_of_it(autoscaling, sqs, queue, group):
+    url, arn = queue("warmhooks")
+    name = group("warmhooked", MinSize=0, MaxSize=1, LifecycleHookSpecificationList=[{
+        "LifecycleHookName": "in", "LifecycleTransition": LAUNCHING, "NotificationTargetARN": arn}])
+    fetch(sqs, url)
+    autoscaling.put_warm_pool(AutoScalingGroupName=name)
+
+    def go_on():
+        told = json.loads(fetch(sqs, url))
+        autoscaling.complete_lifecycle_action(
+            AutoScalingGroupName=name, LifecycleHookName="in", LifecycleActionToken=told["LifecycleActionToken"],
+            LifecycleActionResult="CONTINUE")
+        return told["Origin"], told["Destination"]
+
+    assert go_on() == ("EC2", "WarmPool")
+    pooled(autoscaling, name, "Warmed:Stopped", 1)
+    autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
+    assert go_on() == ("WarmPool", "AutoScalingGroup")
+    in_service(autoscaling, name, 1)
+
+
+def test_activities_are_filtered_and_several_instances_terminated(autoscaling, group):
+    name = group("filtered", MinSize=0, DesiredCapacity=2)
+    ids = [m["InstanceId"] for m in in_service(autoscaling, name, 2)]
+    done = autoscaling.terminate_instance_in_auto_scaling_group(
+        InstanceIds=ids, ShouldDecrementDesiredCapacity=True)["Activities"]
+    assert [a["Description"] for a in done] == [f"Terminating EC2 instance: {i}" for i in ids]
+    in_service(autoscaling, name, 0)
+
+    def found(**filters):
+        given = [{"Name": k, "Values": [v]} for k, v in filters.items()]
+        return autoscaling.describe_scaling_activities(AutoScalingGroupName=name, Filters=given)["Activities"]
+
+    until(lambda: len(found(Status="Successful")) == 4, "the end of all activities")
+    assert found(Status="Failed") == []
+    assert len(found(StartTimeLowerBound="2000-01-01T00:00:00Z", Status="Successful")) == 4
+    assert found(StartTimeUpperBound="2000-01-01T00:00:00Z") == []
+    error = refused(autoscaling.describe_scaling_activities, AutoScalingGroupName=name,
+                    Filters=[{"Name": "Colour", "Values": ["red"]}])
+    assert error["Code"] == "ValidationError"
+    assert autoscaling.describe_account_settings()["Settings"] == []
+    assert refused(autoscaling.put_account_setting, Name="anything", Value="on")["Code"] == "ValidationError"

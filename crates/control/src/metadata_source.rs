@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use puffer_core::autoscaling::{LifecycleState, Member};
+use puffer_core::autoscaling::warm_pool::PoolState;
+use puffer_core::autoscaling::{Group, LifecycleState, Member};
 use puffer_core::ec2::{
     Account, Image, Instance, InstanceLifecycle, InstanceState, KeyPair, SecurityGroup, Subnet, Vpc,
     private_dns_name,
@@ -40,6 +41,8 @@ fn metadata_of(reader: &Reader<'_>, source: Ipv4Addr) -> Option<InstanceMetadata
     let key = instance.key_name.as_deref().and_then(|name| reader.get::<KeyPair>(name));
     let image = reader.get::<Image>(&instance.image_id);
     let member = reader.get::<Member>(&instance.id);
+    let pool =
+        member.as_ref().and_then(|m| reader.get::<Group>(&m.group)?.warm_pool.as_ref().map(|p| p.state));
     Some(InstanceMetadata {
         instance_id: instance.id.clone(),
         image_id: instance.image_id.clone(),
@@ -66,15 +69,20 @@ fn metadata_of(reader: &Reader<'_>, source: Ipv4Addr) -> Option<InstanceMetadata
         tags: instance.tags.clone(),
         options: instance.metadata_options.clone(),
         is_spot: instance.lifecycle == InstanceLifecycle::Spot,
-        target_lifecycle_state: member.map(|member| target_state(member.state).to_owned()),
+        target_lifecycle_state: member
+            .map(|member| target_state(member.state, pool.unwrap_or_default()).to_owned()),
         architecture: image.map_or_else(|| "x86_64".to_owned(), |image| image.architecture.clone()),
         launched_at: instance.launched_at,
     })
 }
 
 /// The state that the group moves the instance to (retrieving the target lifecycle state, EC2 Auto Scaling user guide).
-fn target_state(state: LifecycleState) -> &'static str {
+fn target_state(state: LifecycleState, pool: PoolState) -> &'static str {
     use LifecycleState as S;
+    let warm = match pool {
+        PoolState::Stopped => "Warmed:Stopped",
+        PoolState::Running => "Warmed:Running",
+    };
     match state {
         S::Pending | S::PendingWait | S::PendingProceed | S::InService => "InService",
         S::Terminating
@@ -84,5 +92,15 @@ fn target_state(state: LifecycleState) -> &'static str {
         | S::Terminated => "Terminated",
         S::EnteringStandby | S::Standby => "Standby",
         S::Detaching | S::Detached => "Detached",
+        S::WarmedRunning => "Warmed:Running",
+        S::WarmedPending
+        | S::WarmedPendingWait
+        | S::WarmedPendingProceed
+        | S::WarmedPendingRetained
+        | S::WarmedStopped => warm,
+        S::WarmedTerminating
+        | S::WarmedTerminatingWait
+        | S::WarmedTerminatingProceed
+        | S::WarmedTerminatingRetained => "Warmed:Terminated",
     }
 }

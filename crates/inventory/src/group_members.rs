@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::hook::HookStand;
+use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{
-    Activity, ActivityStatus, Group, HealthStatus, LifecycleState, Member, texts,
+    Activity, ActivityStatus, Group, HealthStatus, LifecycleState, Member, process, texts,
 };
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_store::{StoreError, Transaction};
@@ -48,6 +49,14 @@ pub enum MemberError {
          decremented with it."
     )]
     Retained(String),
+    /// A process that the request needs is suspended.
+    #[error("The process {process} of AutoScalingGroup {group} is suspended.")]
+    Suspended {
+        /// Name.
+        process: &'static str,
+        /// Name.
+        group: String,
+    },
     /// On its way out already.
     #[error("Instance {0} is already being terminated.")]
     Terminating(String),
@@ -119,6 +128,22 @@ pub struct Request<'t, 's> {
 }
 
 impl Request<'_, '_> {
+    /// The same for a member that must be of a certain group.
+    pub fn terminate_of(
+        &mut self,
+        group: Option<&str>,
+        id: &str,
+        decrement: bool,
+    ) -> Result<Arc<Activity>, MemberError> {
+        if let Some(group) = group {
+            let member = groups::member(&self.tx.reader(), id)?;
+            if member.group != group {
+                return Err(MemberError::NotOfGroup(id.to_owned(), group.to_owned()));
+            }
+        }
+        self.terminate(id, decrement)
+    }
+
     /// Takes one member out for good, with or without making the group smaller.
     pub fn terminate(&mut self, id: &str, decrement: bool) -> Result<Arc<Activity>, MemberError> {
         let member = groups::member(&self.tx.reader(), id)?;
@@ -126,7 +151,7 @@ impl Request<'_, '_> {
         if member.is_terminating() {
             return Err(MemberError::Terminating(id.to_owned()));
         }
-        if decrement && member.state == LifecycleState::TerminatingRetained {
+        if decrement && member.state.is_retained() {
             return Err(MemberError::Retained(id.to_owned()));
         }
         // A member that does not count (standby) leaves the capacity as it is.
@@ -136,7 +161,11 @@ impl Request<'_, '_> {
         }
         let shrinking = self.resize(&group, if decrement { -i64::from(units) } else { 0 })?;
         let cause = texts::taken_by_user(id, "taken out of service", shrinking);
-        self.put_out(&group, &member, LifecycleState::Terminating, texts::terminating(id), cause)
+        let (state, text) = match member.state.is_of_pool() {
+            true => (LifecycleState::WarmedTerminating, texts::terminating_from_pool(id)),
+            false => (LifecycleState::Terminating, texts::terminating(id)),
+        };
+        self.put_out(&group, &member, state, text, cause)
     }
 
     /// Lets members go; their instances stay.
@@ -197,6 +226,7 @@ impl Request<'_, '_> {
     /// Brings members in standby back; the capacity grows by them.
     pub fn exit_standby(&mut self, group: &str, ids: &[String]) -> Result<Vec<Arc<Activity>>, MemberError> {
         let (group, members) = self.members(group, ids)?;
+        check_launches(&group)?;
         if let Some(m) = members.iter().find(|m| m.state != LifecycleState::Standby) {
             return Err(MemberError::State { id: m.instance_id.clone(), wanted: "Standby" });
         }
@@ -228,6 +258,7 @@ impl Request<'_, '_> {
             return Err(MemberError::TooMany);
         }
         let group = groups::active(&self.tx.reader(), group)?;
+        check_launches(&group)?;
         let mut instances = Vec::with_capacity(ids.len());
         for id in ids {
             let instance = self.tx.get::<Instance>(id).ok_or_else(|| MemberError::NoInstance(id.clone()))?;
@@ -278,6 +309,7 @@ impl Request<'_, '_> {
             lifecycle: instance.lifecycle,
             launched_at: instance.launched_at,
             hooks: HookStand::Done,
+            way: Way::Direct,
         };
         let cause = texts::brought_by_user(&instance.id, "attached", group.desired, group.desired + n);
         let text = texts::attaching(&instance.id);
@@ -376,4 +408,12 @@ impl Request<'_, '_> {
 
 fn units<'m>(members: impl Iterator<Item = &'m Arc<Member>>) -> u32 {
     members.map(|m| m.weight).fold(0, u32::saturating_add)
+}
+
+/// Instances come into a group only while it may launch.
+fn check_launches(group: &Group) -> Result<(), MemberError> {
+    match group.is_suspended(process::LAUNCH) {
+        true => Err(MemberError::Suspended { process: process::LAUNCH, group: group.name.clone() }),
+        false => Ok(()),
+    }
 }

@@ -158,6 +158,26 @@ pub fn terminate(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<S
     change_all(tx, vec![instance], |i| end(i, user_shutdown(), now)).pop()
 }
 
+/// Stops an instance whatever its protection: what Auto Scaling does with those of a warm pool.
+pub fn stop(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<StateChange> {
+    let instance = tx.get::<Instance>(id)?;
+    let stop = |i: &mut Instance| {
+        if i.state == InstanceState::Running {
+            i.state = InstanceState::Stopping;
+            i.intent = InstanceIntent::Stop;
+            i.state_reason = Some(user_shutdown());
+            i.transition_reason = Some(user_initiated(now));
+        }
+    };
+    change_all(tx, vec![instance], stop).pop()
+}
+
+/// Starts an instance if it is stopped.
+pub fn start(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<StateChange> {
+    let ids = [id.to_owned()];
+    request_start(tx, &ids, now).ok()?.pop()
+}
+
 fn end(i: &mut Instance, reason: StateReason, now: Timestamp) {
     i.intent = InstanceIntent::Terminate;
     if !matches!(i.state, InstanceState::ShuttingDown | InstanceState::Terminated) {

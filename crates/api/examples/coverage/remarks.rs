@@ -65,6 +65,9 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
         }
         ("sns", "Publish") => "Messages are not signed. Refused: message attributes.",
         ("sqs", "CreateQueue") => "Standard queues. Refused: FIFO, policies, dead-letter queues, encryption.",
+        ("autoscaling", "PutWarmPool") => {
+            "Refused: Hibernated; groups with a mixed instances policy or Spot."
+        }
         ("autoscaling", "CreateLaunchConfiguration") => {
             "Refused: InstanceId, SpotPrice, KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy."
         }
@@ -75,9 +78,8 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
         ("autoscaling", "PutScheduledUpdateGroupAction") => {
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
-        ("autoscaling", "DescribeScalingActivities") => "Refused: Filters.",
         ("autoscaling", "StartInstanceRefresh") => "Rolling. Refused: the strategy ReplaceRootVolume.",
-        ("autoscaling", "DescribeWarmPool" | "DescribeLoadBalancers") => NONE_EXIST,
+        ("autoscaling", "DescribeLoadBalancers") => NONE_EXIST,
         ("cloudwatch", "PutMetricAlarm") => {
             "Alarm actions are scaling policies; other actions are refused. Refused: anomaly detection, EvaluationCriteria."
         }

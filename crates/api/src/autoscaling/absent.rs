@@ -10,21 +10,12 @@ use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.serve::<shape::DescribeWarmPool, _>(warm_pool);
     registry.serve::<shape::DescribeLoadBalancers, _>(load_balancers);
 }
 
 fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
     let name = required(name, "autoScalingGroupName")?;
     Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
-}
-
-async fn warm_pool(
-    cx: Arc<Ctx>,
-    input: shape::DescribeWarmPoolType,
-) -> Result<shape::DescribeWarmPoolAnswer, ApiError> {
-    group_exists(&cx, input.auto_scaling_group_name)?;
-    Ok(shape::DescribeWarmPoolAnswer { instances: Some(Vec::new()), ..Default::default() })
 }
 
 async fn load_balancers(

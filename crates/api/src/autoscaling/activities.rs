@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use puffer_core::Timestamp;
 use puffer_core::autoscaling::{Activity, Group};
 use puffer_shapes::autoscaling as shape;
 use puffer_wire::EpochMillis;
@@ -20,9 +21,7 @@ pub(super) async fn describe(
     input: shape::DescribeScalingActivitiesType,
 ) -> Result<shape::ActivitiesType, ApiError> {
     let size = PAGE.of(input.max_records)?;
-    if input.filters.as_ref().is_some_and(|f| !f.is_empty()) {
-        return Err(super::error::unsupported("Filters of DescribeScalingActivities"));
-    }
+    let filters = Filters::of(input.filters.as_deref().unwrap_or_default())?;
     let with_deleted = input.include_deleted_groups.unwrap_or(false);
     let ids = input.activity_ids.unwrap_or_default();
     let found = cx.store.read(|r| {
@@ -38,7 +37,7 @@ pub(super) async fn describe(
             (None, false) => ids.iter().filter_map(|id| r.get(id)).collect(),
             (None, true) => r.list(),
         };
-        found.retain(|a| ids.is_empty() || ids.contains(&a.id));
+        found.retain(|a| (ids.is_empty() || ids.contains(&a.id)) && filters.pass(a));
         // A group made anew under an old name has its own history.
         found.retain(|a| with_deleted || r.get::<Group>(&a.group).is_some_and(|g| g.arn == a.group_arn));
         found.sort_by(|a, b| {
@@ -49,6 +48,45 @@ pub(super) async fn describe(
     })?;
     let (page, next_token) = paging::page(found, |a| a.id.clone(), input.next_token.as_deref(), size)?;
     Ok(shape::ActivitiesType { activities: Some(page.iter().map(|a| shape_of(a)).collect()), next_token })
+}
+
+/// What `Filters` asks for: each bound holds, and one of the statuses if any is named.
+#[derive(Default)]
+struct Filters {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    statuses: Vec<String>,
+}
+
+impl Filters {
+    fn of(given: &[shape::Filter]) -> Result<Filters, ApiError> {
+        let mut filters = Filters::default();
+        for filter in given {
+            let name = filter.name.as_deref().unwrap_or_default();
+            let values = filter.values.as_deref().unwrap_or_default();
+            let time = || match values {
+                [one] => Timestamp::parse_rfc3339(one).ok_or_else(|| {
+                    ApiError::validation(format!(
+                        "The value {one} of the filter {name} is no time with a zone."
+                    ))
+                }),
+                _ => Err(ApiError::validation(format!("The filter {name} takes one value."))),
+            };
+            match name {
+                "StartTimeLowerBound" => filters.from = Some(time()?),
+                "StartTimeUpperBound" => filters.to = Some(time()?),
+                "Status" => filters.statuses.extend_from_slice(values),
+                other => return Err(ApiError::validation(format!("Filter type {other} is not correct."))),
+            }
+        }
+        Ok(filters)
+    }
+
+    fn pass(&self, a: &Activity) -> bool {
+        self.from.is_none_or(|from| from <= a.started_at)
+            && self.to.is_none_or(|to| a.started_at <= to)
+            && (self.statuses.is_empty() || self.statuses.iter().any(|s| s == a.status.name()))
+    }
 }
 
 /// An activity as the API shows it.

@@ -28,21 +28,37 @@ pub(super) async fn set_desired_capacity(
     Ok(())
 }
 
-/// Takes one instance out for good. The activity is made here, because the answer shows it; the converger carries it on.
+/// Takes instances out for good, all or none. The activities are made here, because the answer shows them; the converger carries
+/// them on.
 pub(super) async fn terminate_instance(
     cx: Arc<Ctx>,
     input: shape::TerminateInstanceInAutoScalingGroupType,
 ) -> Result<shape::ActivityType, ApiError> {
-    if input.instance_ids.as_ref().is_some_and(|ids| !ids.is_empty()) {
-        return Err(super::error::unsupported("TerminateInstanceInAutoScalingGroup with InstanceIds"));
-    }
-    let id = required(input.instance_id, "instanceId")?;
+    let several = input.instance_ids.filter(|ids| !ids.is_empty());
+    let ids = match (input.instance_id, several.clone()) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::validation("Name instances by InstanceId or by InstanceIds, not by both."));
+        }
+        (Some(id), None) => vec![id],
+        (None, Some(ids)) => ids,
+        (None, None) => vec![required(None, "instanceId")?],
+    };
     let decrement = required(input.should_decrement_desired_capacity, "shouldDecrementDesiredCapacity")?;
     let now = cx.clock.now();
     let mut rng = cx.fork_rng();
-    let activity = cx
+    let group = input.auto_scaling_group_name;
+    let activities = cx
         .store
-        .transact::<_, MemberError>(|tx| Request { tx, now, rng: &mut rng }.terminate(&id, decrement))
+        .transact::<_, MemberError>(|tx| {
+            let mut request = Request { tx, now, rng: &mut rng };
+            ids.iter()
+                .map(|id| request.terminate_of(group.as_deref(), id, decrement))
+                .collect::<Result<Vec<_>, _>>()
+        })
         .await?;
-    Ok(shape::ActivityType { activity: Some(super::activities::shape_of(&activity)), activities: None })
+    let mut shapes = activities.iter().map(|a| super::activities::shape_of(a));
+    Ok(match several {
+        Some(_) => shape::ActivityType { activity: None, activities: Some(shapes.collect()) },
+        None => shape::ActivityType { activity: shapes.next(), activities: None },
+    })
 }

@@ -84,7 +84,10 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
     // A group with a mixed instances policy shows its template inside that policy.
     let launch_template = launch_template.filter(|_| g.mixed.is_none());
     let instances = match with_instances {
-        true => r.list_by::<Member>("group", &g.name).iter().map(|m| member(r, g, m)).collect(),
+        true => {
+            let members = r.list_by::<Member>("group", &g.name);
+            members.iter().filter(|m| !m.state.is_of_pool()).map(|m| member(r, g, m)).collect()
+        }
         false => Vec::new(),
     };
     let account = r.get::<Account>(Account::KEY);
@@ -144,12 +147,18 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         instance_lifecycle_policy: super::lifecycle_hooks::lifecycle_policy(g),
         instance_maintenance_policy: super::maintenance::shape_of(g),
         max_instance_lifetime: super::maintenance::lifetime_of(g),
+        warm_pool_configuration: g.warm_pool.as_ref().map(super::warm_pools::configuration),
+        warm_pool_size: g.warm_pool.as_ref().map(|_| {
+            let members = r.list_by::<Member>("group", &g.name);
+            signed(u32::try_from(members.iter().filter(|m| m.state.is_of_pool()).count()).unwrap_or(u32::MAX))
+        }),
         deletion_protection: Some(g.deletion_protection.name().to_owned()),
         ..Default::default()
     }
 }
 
-fn member(r: &Reader<'_>, g: &Group, m: &Member) -> shape::Instance {
+/// A member as groups and warm pools show it.
+pub(super) fn member(r: &Reader<'_>, g: &Group, m: &Member) -> shape::Instance {
     shape::Instance {
         instance_id: Some(m.instance_id.clone()),
         instance_type: Some(m.instance_type.clone()),

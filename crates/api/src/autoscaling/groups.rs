@@ -142,6 +142,12 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
             if input.vpc_zone_identifier.is_some() || zones.is_some() {
                 place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             }
+            if group.mixed.is_some() && group.warm_pool.is_some() {
+                return Err(ApiError::validation(
+                    "A mixed instances policy is not possible for an Auto Scaling group that has a warm pool.",
+                )
+                .into());
+            }
             apply_settings(&mut group, &Settings::of_update(&input))?;
             maintenance::apply(
                 &mut group,

@@ -21,6 +21,14 @@ pub(super) const METRICS: &[&str] = &[
     "GroupTerminatingInstances",
     "GroupTotalCapacity",
     "GroupTotalInstances",
+    "GroupAndWarmPoolDesiredCapacity",
+    "GroupAndWarmPoolTotalCapacity",
+    "WarmPoolDesiredCapacity",
+    "WarmPoolMinSize",
+    "WarmPoolPendingCapacity",
+    "WarmPoolTerminatingCapacity",
+    "WarmPoolTotalCapacity",
+    "WarmPoolWarmedCapacity",
 ];
 
 pub(super) fn register(registry: &mut Registry) {

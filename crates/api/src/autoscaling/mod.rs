@@ -31,6 +31,7 @@ mod static_types;
 mod tags;
 mod traffic;
 mod v2009;
+mod warm_pools;
 mod zone_settings;
 
 use crate::Registry;
@@ -44,6 +45,7 @@ pub(crate) fn register(registry: &mut Registry) {
     members::register(registry);
     lifecycle_hooks::register(registry);
     notifications::register(registry);
+    warm_pools::register(registry);
     execute_policy::register(registry);
     launch_configurations::register(registry);
     policies::register(registry);

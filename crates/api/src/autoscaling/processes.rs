@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use puffer_core::autoscaling::{SuspendedProcess, process};
+use puffer_core::autoscaling::{SuspendedProcess, backoff, process};
 use puffer_inventory::groups::{self, GroupError};
 use puffer_shapes::autoscaling as shape;
 
@@ -36,8 +36,13 @@ async fn resume(cx: Arc<Ctx>, input: shape::ScalingProcessQuery) -> Result<(), A
     let processes = chosen(input.scaling_processes)?;
     cx.store
         .transact::<_, GroupError>(|tx| {
-            groups::change(tx, &group, |g| g.suspended.retain(|p| !processes.contains(&p.name.as_str())))
-                .map(drop)
+            groups::change(tx, &group, |g| {
+                g.suspended.retain(|p| !processes.contains(&p.name.as_str()));
+                if processes.contains(&process::LAUNCH) {
+                    backoff::forget(g);
+                }
+            })
+            .map(drop)
         })
         .await?;
     Ok(())

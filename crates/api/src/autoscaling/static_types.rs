@@ -33,6 +33,8 @@ pub(super) fn register(registry: &mut Registry) {
     registry.serve::<shape::DescribeLifecycleHookTypes, _>(hook_types);
     registry.serve::<shape::DescribeAutoScalingNotificationTypes, _>(notification_types);
     registry.serve::<shape::DescribeAccountLimits, _>(account_limits);
+    registry.serve::<shape::DescribeAccountSettings, _>(account_settings);
+    registry.serve::<shape::PutAccountSetting, _>(put_account_setting);
 }
 
 async fn adjustment_types(_: Arc<Ctx>, (): ()) -> Result<shape::DescribeAdjustmentTypesAnswer, ApiError> {
@@ -96,6 +98,22 @@ async fn account_limits(cx: Arc<Ctx>, (): ()) -> Result<shape::DescribeAccountLi
         number_of_auto_scaling_groups: Some(count(groups)),
         number_of_launch_configurations: Some(count(configurations)),
     })
+}
+
+/// There is nothing that could be set for the account as a whole.
+async fn account_settings(
+    _: Arc<Ctx>,
+    _: shape::DescribeAccountSettingsType,
+) -> Result<shape::DescribeAccountSettingsAnswer, ApiError> {
+    Ok(shape::DescribeAccountSettingsAnswer { settings: Some(Vec::new()), next_token: None })
+}
+
+async fn put_account_setting(
+    _: Arc<Ctx>,
+    input: shape::PutAccountSettingType,
+) -> Result<shape::PutAccountSettingAnswer, ApiError> {
+    let name = input.name.unwrap_or_default();
+    Err(ApiError::validation(format!("{name} is no account setting of Puffer; there are none.")))
 }
 
 fn owned(names: &[&str]) -> Vec<String> {

@@ -272,3 +272,26 @@ async fn a_retained_instance_stays_uncounted_until_a_user_ends_it() {
     w.converge().await;
     assert_eq!((w.in_service(), w.alive()), (1, 1));
 }
+
+#[tokio::test]
+async fn a_group_that_fails_for_a_day_is_suspended_and_says_so() {
+    let mut w = World::new().await;
+    w.group(1, 1, |g| {
+        g.source = puffer_core::autoscaling::InstanceSource::LaunchConfiguration("missing".into());
+    })
+    .await;
+    let mut hours = 0;
+    while !w.the_group().is_suspended("Launch") {
+        w.settle().await;
+        w.clock.advance(Duration::from_secs(1800));
+        w.edit(|tx| tx.update::<Group>("g", |g| g.generation += 1)).await;
+        hours += 1;
+        assert!(hours < 60, "never suspended");
+    }
+    assert!((48..=50).contains(&hours), "after a day: {hours} half hours");
+    assert!(w.the_group().suspended[0].reason.starts_with("Administratively suspended at "));
+    let n = w.activities().len();
+    w.clock.advance(Duration::from_secs(3600));
+    w.settle().await;
+    assert_eq!(w.activities().len(), n, "no launch is tried any more");
+}

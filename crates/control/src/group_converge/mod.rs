@@ -12,7 +12,11 @@ pub(crate) mod agenda;
 #[cfg(test)]
 mod hook_tests;
 #[cfg(test)]
+mod process_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod warm_pool_tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -45,6 +45,18 @@ fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -
     let (instances, units) = match kind {
         "GroupMinSize" => return Some(f64::from(group.min)),
         "GroupMaxSize" => return Some(f64::from(group.max)),
+        "WarmPoolMinSize" => return Some(f64::from(group.warm_pool.as_ref().map_or(0, |p| p.min_size))),
+        "WarmPoolDesired" => return Some(f64::from(pool_wanted(group))),
+        "GroupAndWarmPoolDesired" => {
+            return Some(f64::from(group.desired.saturating_add(pool_wanted(group))));
+        }
+        "WarmPoolPending" => count(L::is_coming_to_pool),
+        "WarmPoolTerminating" => count(|s| {
+            matches!(s, L::WarmedTerminating | L::WarmedTerminatingWait | L::WarmedTerminatingProceed)
+        }),
+        "WarmPoolWarmed" => count(|s| matches!(s, L::WarmedStopped | L::WarmedRunning)),
+        "WarmPoolTotal" => count(L::is_of_pool),
+        "GroupAndWarmPoolTotal" => count(|s| !matches!(s, L::Terminated | L::Detached)),
         "GroupDesired" if capacity => return Some(f64::from(group.desired)),
         "GroupInService" => count(|s| s == L::InService),
         "GroupPending" => count(|s| matches!(s, L::Pending | L::PendingWait | L::PendingProceed)),
@@ -52,8 +64,12 @@ fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -
         "GroupTerminating" => {
             count(|s| matches!(s, L::Terminating | L::TerminatingWait | L::TerminatingProceed))
         }
-        "GroupTotal" => count(|s| !matches!(s, L::Terminated | L::Detached)),
+        "GroupTotal" => count(|s| !s.is_of_pool() && !matches!(s, L::Terminated | L::Detached)),
         _ => return None,
     };
     Some(if capacity { units } else { instances })
+}
+
+fn pool_wanted(group: &Group) -> u32 {
+    group.warm_pool.as_ref().map_or(0, |p| p.wanted(group.desired, group.max))
 }

@@ -9,6 +9,16 @@ use std::time::Duration;
 use super::Group;
 use crate::{ErrorClass, Timestamp};
 
+/// A group none of whose launches has worked for so long is not tried any more until somebody resumes it (EC2 Auto Scaling
+/// guide, "Suspend and resume processes", administrative suspension).
+pub const SUSPENDED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// When a group that fails is to be suspended.
+pub fn suspension_due(group: &Group) -> Option<Timestamp> {
+    let since = group.launches_fail_since.filter(|_| !group.is_suspended(super::process::LAUNCH))?;
+    Some(since + SUSPENDED_AFTER)
+}
+
 /// First wait after a passing fault or a lack of capacity. Short, since such faults often pass at once.
 pub const PASSING_FIRST_S: u64 = 2;
 /// Longest wait after passing faults: recovery is noticed within a minute.
@@ -33,6 +43,7 @@ pub fn wait(class: ErrorClass, failures: u32) -> Duration {
 /// Notes a failed launch in `zone`. Several failures of one burst count once: a burst that fails as a whole is one
 /// attempt.
 pub fn launch_failed(group: &mut Group, zone: &str, class: ErrorClass, now: Timestamp) {
+    group.launches_fail_since = group.launches_fail_since.or(Some(now));
     let next = |old: Option<&(u32, Timestamp)>| match old {
         Some((failures, until)) if now < *until => (*failures, *until),
         Some((failures, _)) => (failures + 1, now + wait(class, failures + 1)),
@@ -69,17 +80,21 @@ pub fn ended_early(group: &mut Group, now: Timestamp) {
 
 /// Notes a launch that succeeded in `zone`. Says whether there was anything to forget.
 pub fn launch_succeeded(group: &mut Group, zone: &str) -> bool {
+    group.launches_fail_since = None;
     let zone_had = group.zone_backoff.remove(zone).is_some();
     group.launch_backoff.take().is_some() || zone_had
 }
 
 /// Whether a success in `zone` has anything to forget.
 pub fn remembers(group: &Group, zone: &str) -> bool {
-    group.launch_backoff.is_some() || group.zone_backoff.contains_key(zone)
+    group.launches_fail_since.is_some()
+        || group.launch_backoff.is_some()
+        || group.zone_backoff.contains_key(zone)
 }
 
 /// Forgets all failures: the group or its template changed, so the next launch may well work.
 pub fn forget(group: &mut Group) {
+    group.launches_fail_since = None;
     group.launch_backoff = None;
     group.early_ends = None;
     group.zone_backoff.clear();
@@ -134,6 +149,19 @@ mod tests {
         assert_eq!(g.launch_backoff.unwrap().1, now + Duration::from_secs(2));
         forget(&mut g);
         assert_eq!((g.launch_backoff, g.early_ends), (None, None));
+    }
+
+    #[test]
+    fn a_day_of_failures_suspends_and_a_success_does_not() {
+        let mut g = group(0, 5, 3);
+        let at = Timestamp::from_secs;
+        assert_eq!(suspension_due(&g), None);
+        launch_failed(&mut g, "a", ErrorClass::Capacity, at(100));
+        launch_failed(&mut g, "b", ErrorClass::Permanent, at(50_000));
+        assert_eq!(suspension_due(&g), Some(at(100) + SUSPENDED_AFTER));
+        assert!(remembers(&g, "c"));
+        launch_succeeded(&mut g, "c");
+        assert_eq!(suspension_due(&g), None);
     }
 
     #[test]

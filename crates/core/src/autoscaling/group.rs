@@ -178,6 +178,12 @@ pub struct Group {
     /// `MaxInstanceLifetime`, seconds; 0: instances may grow old.
     #[serde(default)]
     pub max_instance_lifetime_s: u32,
+    /// Warm pool.
+    #[serde(default)]
+    pub warm_pool: Option<super::warm_pool::WarmPool>,
+    /// Since when every launch has failed.
+    #[serde(default)]
+    pub launches_fail_since: Option<Timestamp>,
 }
 
 /// `AvailabilityZoneImpairmentPolicy`.
@@ -280,6 +286,8 @@ impl Group {
             notifications: BTreeMap::new(),
             maintenance: None,
             max_instance_lifetime_s: 0,
+            warm_pool: None,
+            launches_fail_since: None,
         }
     }
 

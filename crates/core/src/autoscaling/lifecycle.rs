@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::hook::{self, HookStand, Transition, Verdict};
 use super::view::MemberView;
+use super::warm_pool::{PoolState, Way};
 use super::{Group, GroupStatus, LifecycleState as S};
 use crate::ec2::{InstanceIntent, InstanceState};
 use crate::{ErrorClass, Timestamp};
@@ -34,6 +35,12 @@ pub enum Next {
     AbandonLaunch(String),
     /// A termination hook was abandoned, and the group keeps such instances.
     Retain(String),
+    /// On its way into the pool, and to be stopped there.
+    StopForPool,
+    /// It waits in the warm pool from now on.
+    EnterPool,
+    /// It is of no use in the warm pool any more.
+    LeavePool,
     /// The launch succeeded: register it and take it into service.
     EnterService,
     /// The launch failed.
@@ -62,11 +69,22 @@ pub fn next(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
             InstanceState::Pending => Next::Stay,
             _ => launch_failed(view),
         },
-        S::Terminating | S::TerminatingWait | S::TerminatingProceed => going(group, view, state, now),
+        S::Terminating
+        | S::TerminatingWait
+        | S::TerminatingProceed
+        | S::WarmedTerminating
+        | S::WarmedTerminatingWait
+        | S::WarmedTerminatingProceed => going(group, view, state, now),
+        S::WarmedPending | S::WarmedPendingWait | S::WarmedPendingProceed => {
+            into_pool(group, view, state, now)
+        }
+        S::WarmedStopped | S::WarmedRunning if view.is_ready_in_pool() => Next::Stay,
+        S::WarmedStopped | S::WarmedRunning => Next::LeavePool,
         S::EnteringStandby => drained(view, now, Next::EnterStandby),
         S::Detaching => drained(view, now, Next::Detach),
-        S::Standby | S::TerminatingRetained if state == InstanceState::Terminated => Next::Leave,
-        S::InService | S::Standby | S::TerminatingRetained | S::Terminated | S::Detached => Next::Stay,
+        S::Standby if state == InstanceState::Terminated => Next::Leave,
+        retained if retained.is_retained() && state == InstanceState::Terminated => Next::Leave,
+        _ => Next::Stay,
     }
 }
 
@@ -81,6 +99,42 @@ fn coming(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
             Verdict::Wait(until) => Next::StayUntil(until),
             Verdict::Proceed => Next::Proceed,
             Verdict::Abandoned(message) => Next::AbandonLaunch(message),
+        },
+    }
+}
+
+/// On its way into the warm pool: launched for it, or back from the group. On the way back it drains, and the hooks that are
+/// asked are those of termination.
+fn into_pool(group: &Group, view: &MemberView<'_>, state: InstanceState, now: Timestamp) -> Next {
+    let back = view.member.way == Way::BackToPool;
+    match state {
+        InstanceState::Running => {}
+        InstanceState::Pending => return Next::Stay,
+        InstanceState::Stopping | InstanceState::Stopped if view.member.hooks == HookStand::Done => {}
+        _ if back => return Next::LeavePool,
+        _ => return launch_failed(view),
+    }
+    let settle = || match (group.warm_pool.as_ref().map(|p| p.state), state) {
+        (Some(PoolState::Running), InstanceState::Running) | (Some(_), InstanceState::Stopped) => {
+            Next::EnterPool
+        }
+        (Some(PoolState::Stopped), InstanceState::Running) => Next::StopForPool,
+        // The pool is gone: the plan ends what is left of it.
+        _ => Next::Stay,
+    };
+    let transition = if back { Transition::Terminating } else { Transition::Launching };
+    match &view.member.hooks {
+        HookStand::Due => {
+            let hooked = has_hooks(group, transition);
+            let then = if hooked { Next::WaitForHooks(transition) } else { settle() };
+            if back { drained(view, now, then) } else { then }
+        }
+        HookStand::Done => settle(),
+        HookStand::Waiting(actions) => match hook::judge(actions, now) {
+            Verdict::Wait(until) => Next::StayUntil(until),
+            Verdict::Abandoned(message) if !back => Next::AbandonLaunch(message),
+            Verdict::Abandoned(message) if group.retain_on_abandon => Next::Retain(message),
+            Verdict::Proceed | Verdict::Abandoned(_) => Next::Proceed,
         },
     }
 }

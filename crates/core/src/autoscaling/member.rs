@@ -19,6 +19,16 @@ pub enum LifecycleState {
     Standby,
     Detaching,
     Detached,
+    WarmedPending,
+    WarmedPendingWait,
+    WarmedPendingProceed,
+    WarmedPendingRetained,
+    WarmedTerminating,
+    WarmedTerminatingWait,
+    WarmedTerminatingProceed,
+    WarmedTerminatingRetained,
+    WarmedStopped,
+    WarmedRunning,
 }
 
 impl LifecycleState {
@@ -38,7 +48,79 @@ impl LifecycleState {
             LifecycleState::Standby => "Standby",
             LifecycleState::Detaching => "Detaching",
             LifecycleState::Detached => "Detached",
+            LifecycleState::WarmedPending => "Warmed:Pending",
+            LifecycleState::WarmedPendingWait => "Warmed:Pending:Wait",
+            LifecycleState::WarmedPendingProceed => "Warmed:Pending:Proceed",
+            LifecycleState::WarmedPendingRetained => "Warmed:Pending:Retained",
+            LifecycleState::WarmedTerminating => "Warmed:Terminating",
+            LifecycleState::WarmedTerminatingWait => "Warmed:Terminating:Wait",
+            LifecycleState::WarmedTerminatingProceed => "Warmed:Terminating:Proceed",
+            LifecycleState::WarmedTerminatingRetained => "Warmed:Terminating:Retained",
+            LifecycleState::WarmedStopped => "Warmed:Stopped",
+            LifecycleState::WarmedRunning => "Warmed:Running",
         }
+    }
+
+    /// The state of waiting for hooks on the same way.
+    pub fn waiting(self) -> LifecycleState {
+        use LifecycleState as S;
+        match self {
+            S::Pending => S::PendingWait,
+            S::Terminating => S::TerminatingWait,
+            S::WarmedPending => S::WarmedPendingWait,
+            S::WarmedTerminating => S::WarmedTerminatingWait,
+            other => other,
+        }
+    }
+
+    /// The state after that wait.
+    pub fn proceeding(self) -> LifecycleState {
+        use LifecycleState as S;
+        match self {
+            S::PendingWait => S::PendingProceed,
+            S::TerminatingWait => S::TerminatingProceed,
+            S::WarmedPendingWait => S::WarmedPendingProceed,
+            S::WarmedTerminatingWait => S::WarmedTerminatingProceed,
+            other => other,
+        }
+    }
+
+    /// The state of being kept after that wait, because a termination hook was abandoned.
+    pub fn retained(self) -> LifecycleState {
+        use LifecycleState as S;
+        match self {
+            S::WarmedPendingWait => S::WarmedPendingRetained,
+            S::WarmedTerminatingWait => S::WarmedTerminatingRetained,
+            _ => S::TerminatingRetained,
+        }
+    }
+
+    /// Kept out of service until somebody ends it.
+    pub fn is_retained(self) -> bool {
+        use LifecycleState as S;
+        matches!(self, S::TerminatingRetained | S::WarmedPendingRetained | S::WarmedTerminatingRetained)
+    }
+
+    /// Belongs to the warm pool, also on its way into or out of it.
+    pub fn is_of_pool(self) -> bool {
+        use LifecycleState as S;
+        self.is_coming_to_pool()
+            || matches!(
+                self,
+                S::WarmedStopped
+                    | S::WarmedRunning
+                    | S::WarmedPendingRetained
+                    | S::WarmedTerminating
+                    | S::WarmedTerminatingWait
+                    | S::WarmedTerminatingProceed
+                    | S::WarmedTerminatingRetained
+            )
+    }
+
+    /// On its way into the warm pool.
+    pub fn is_coming_to_pool(self) -> bool {
+        use LifecycleState as S;
+        matches!(self, S::WarmedPending | S::WarmedPendingWait | S::WarmedPendingProceed)
     }
 
     /// Counts towards the group's size (what `desired` is compared with).
@@ -134,6 +216,9 @@ pub struct Member {
     /// Where it stands with the lifecycle hooks of the transition it is in.
     #[serde(default)]
     pub hooks: super::hook::HookStand,
+    /// The way it is on, or came.
+    #[serde(default)]
+    pub way: super::warm_pool::Way,
 }
 
 fn one() -> u32 {
@@ -160,7 +245,21 @@ impl Member {
     /// On its way out for good. One that is retained goes nowhere until somebody ends it.
     pub fn is_terminating(&self) -> bool {
         use LifecycleState as S;
-        matches!(self.state, S::Terminating | S::TerminatingWait | S::TerminatingProceed)
+        matches!(
+            self.state,
+            S::Terminating
+                | S::TerminatingWait
+                | S::TerminatingProceed
+                | S::WarmedTerminating
+                | S::WarmedTerminatingWait
+                | S::WarmedTerminatingProceed
+        )
+    }
+
+    /// Counts towards the size of the warm pool.
+    pub fn is_warm(&self) -> bool {
+        use LifecycleState as S;
+        self.state.is_coming_to_pool() || matches!(self.state, S::WarmedStopped | S::WarmedRunning)
     }
 }
 

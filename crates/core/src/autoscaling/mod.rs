@@ -25,6 +25,7 @@ pub mod schedule;
 pub mod texts;
 pub mod trigger;
 pub mod view;
+pub mod warm_pool;
 
 pub use activity::{Activity, ActivityStatus};
 pub use group::{

@@ -15,6 +15,26 @@ pub fn launching(instance_id: &str) -> String {
     format!("Launching a new EC2 instance: {instance_id}")
 }
 
+/// Description of a launch into the warm pool.
+pub fn launching_into_pool(instance_id: &str) -> String {
+    format!("Launching a new EC2 instance into warm pool: {instance_id}")
+}
+
+/// Description of a move from the warm pool into the group.
+pub fn launching_from_pool(instance_id: &str) -> String {
+    format!("Launching a new EC2 instance from warm pool: {instance_id}")
+}
+
+/// Description of a move from the group back into the warm pool.
+pub fn returning_to_pool(instance_id: &str) -> String {
+    format!("Terminating EC2 instance into warm pool: {instance_id}")
+}
+
+/// Description of a termination in the warm pool.
+pub fn terminating_from_pool(instance_id: &str) -> String {
+    format!("Terminating EC2 instance from warm pool: {instance_id}")
+}
+
 /// Description of a launch that failed.
 pub fn launch_failed(message: &str) -> String {
     format!("Launching a new EC2 instance.  Status Reason: {}", launch_failed_status(message))
@@ -26,8 +46,8 @@ pub fn launch_failed_status(message: &str) -> String {
 }
 
 /// Description of a launch that was given up, with the reason.
-pub fn launch_given_up(instance_id: &str, message: &str) -> String {
-    format!("{}.  Status Reason: {message}", launching(instance_id))
+pub fn launch_given_up(description: &str, message: &str) -> String {
+    format!("{description}.  Status Reason: {message}")
 }
 
 fn ended(message: &str) -> String {
@@ -132,6 +152,27 @@ pub fn started(from: u32, to: u32) -> String {
         "an instance was started in response to a difference between desired and actual capacity, increasing the \
          capacity from {from} to {to}"
     )
+}
+
+/// Launches into the warm pool.
+pub fn pool_grown(from: u32, to: u32) -> String {
+    format!(
+        "an instance was started in response to a difference between desired and actual capacity, increasing the warm \
+         pool capacity from {from} to {to}"
+    )
+}
+
+/// Terminations in the warm pool.
+pub fn pool_shrunk(from: u32, to: u32) -> String {
+    format!(
+        "an instance was taken out of the warm pool in response to a difference between desired and actual capacity, \
+         shrinking the warm pool capacity from {from} to {to}"
+    )
+}
+
+/// An instance of the warm pool that is not as it should be.
+pub fn pool_unfit() -> String {
+    "an instance was taken out of the warm pool in response to a health check".to_owned()
 }
 
 /// A launch in place of an unhealthy instance.

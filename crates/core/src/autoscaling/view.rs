@@ -3,7 +3,7 @@
 use super::census::Census;
 use super::refresh::Replacing;
 use super::{Group, HealthStatus, LifecycleState, Member};
-use crate::ec2::Instance;
+use crate::ec2::{Instance, InstanceState};
 use crate::{Mutation, Timestamp};
 
 /// A group as of `now`.
@@ -65,6 +65,18 @@ pub struct Traffic {
     pub unhealthy: bool,
     /// Some attachment has not found it healthy yet.
     pub unproven: bool,
+}
+
+impl MemberView<'_> {
+    /// Waits in the warm pool and can be taken.
+    pub fn is_ready_in_pool(&self) -> bool {
+        let wanted = match self.member.state {
+            LifecycleState::WarmedStopped => InstanceState::Stopped,
+            LifecycleState::WarmedRunning => InstanceState::Running,
+            _ => return false,
+        };
+        self.member.health == HealthStatus::Healthy && self.instance.is_some_and(|i| i.state == wanted)
+    }
 }
 
 impl GroupView<'_> {
@@ -149,8 +161,7 @@ pub(crate) mod fixtures {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::autoscaling::{HealthStatus, InstanceSource, LaunchTemplateRef};
-    use crate::ec2::{Instance, InstanceState};
+    use crate::autoscaling::{InstanceSource, LaunchTemplateRef};
 
     pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -208,6 +219,7 @@ pub(crate) mod fixtures {
             lifecycle: crate::ec2::InstanceLifecycle::OnDemand,
             launched_at: long_ago,
             hooks: Default::default(),
+            way: Default::default(),
         }
     }
 

@@ -73,15 +73,9 @@ pub(crate) fn close_with(
 }
 
 /// Ends a launch that a lifecycle hook gave up.
-pub(crate) fn give_up_launch(
-    tx: &mut Transaction<'_>,
-    id: &str,
-    instance_id: &str,
-    message: &str,
-    now: Timestamp,
-) {
+pub(crate) fn give_up_launch(tx: &mut Transaction<'_>, id: &str, message: &str, now: Timestamp) {
     finish(tx, id, ActivityStatus::Cancelled, now, |a| {
-        a.description = texts::launch_given_up(instance_id, message);
+        a.description = texts::launch_given_up(&a.description, message);
         a.status_message = Some(message.to_owned());
     });
 }

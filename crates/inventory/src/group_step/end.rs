@@ -3,6 +3,7 @@
 use puffer_core::Mutation;
 use puffer_core::autoscaling::hook::{self, HookStand, Transition};
 use puffer_core::autoscaling::plan::TerminateWhy;
+use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{ActivityStatus, GroupStatus, LifecycleState, Member, texts};
 use puffer_core::ec2::InstanceState;
 
@@ -23,6 +24,9 @@ impl Step<'_, '_> {
         let waits = drains && runs && active;
         let hooked =
             hook::of_transition(&self.group.hooks, Transition::Terminating).next().is_some() && active;
+        let of_pool = member.state.is_of_pool();
+        let pool = self.group.warm_pool.as_ref().filter(|p| p.reuse_on_scale_in && !p.deleting);
+        let returns = pool.is_some() && runs && active && matches!(why, TerminateWhy::Difference(..));
         let cause = match why {
             TerminateWhy::Difference(from, to) => {
                 let mut causes = causes(&self.group, self.now, texts::shrunk(from, to));
@@ -33,17 +37,25 @@ impl Step<'_, '_> {
             TerminateWhy::GroupDeleted => vec![texts::sentence(self.now, texts::group_deleted())],
             TerminateWhy::Refresh => vec![texts::sentence(self.now, texts::refreshed())],
             TerminateWhy::Lifetime => vec![texts::sentence(self.now, texts::lifetime_reached())],
+            TerminateWhy::Pool(from, to) => vec![texts::sentence(self.now, texts::pool_shrunk(from, to))],
         };
         let mut reasons = match why {
             TerminateWhy::Difference(..) => self.group.desired_reasons.clone(),
             TerminateWhy::Unhealthy(_) => unhealthy_reasons(observed),
-            TerminateWhy::GroupDeleted | TerminateWhy::Refresh | TerminateWhy::Lifetime => Vec::new(),
+            TerminateWhy::GroupDeleted
+            | TerminateWhy::Refresh
+            | TerminateWhy::Lifetime
+            | TerminateWhy::Pool(..) => Vec::new(),
         };
         reasons.push(format!("{id} was chosen: {chosen_by}"));
         let begin = Begin {
             group: &self.group,
             instance_id: Some(id),
-            description: texts::terminating(id),
+            description: match () {
+                () if returns => texts::returning_to_pool(id),
+                () if of_pool => texts::terminating_from_pool(id),
+                () => texts::terminating(id),
+            },
             cause,
             reasons,
             subnet: &subnet_of(observed.instance.as_ref()),
@@ -56,13 +68,21 @@ impl Step<'_, '_> {
         let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         let now = self.now;
         self.tx.update::<Member>(id, |m| {
-            (m.state, m.state_since, m.hooks) = (LifecycleState::Terminating, now, HookStand::Due);
+            m.state = match () {
+                () if returns => LifecycleState::WarmedPending,
+                () if of_pool => LifecycleState::WarmedTerminating,
+                () => LifecycleState::Terminating,
+            };
+            if returns {
+                m.way = Way::BackToPool;
+            }
+            (m.state_since, m.hooks) = (now, HookStand::Due);
             m.activity_id = Some(activity);
         });
         if waits {
             let until = self.now + puffer_core::autoscaling::lifecycle::DRAIN_WAIT_MAX;
             self.report.later(until);
-        } else if !hooked {
+        } else if !hooked && !returns {
             instances::terminate(self.tx, id, self.now);
         }
         self.report.ended += 1;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use puffer_core::autoscaling::hook::HookStand;
 use puffer_core::autoscaling::mixed::{MixedPolicy, Pool, TAG_ON_DEMAND_FALLBACK};
 use puffer_core::autoscaling::plan::{Action, LaunchWhy, ReplaceWhy, zones};
+use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{
     ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member,
     backoff, texts,
@@ -99,7 +100,7 @@ impl Step<'_, '_> {
     pub(super) fn launch(&mut self, actions: &[Action], seen: &Observation) {
         let batches = batches(actions);
         if batches.is_empty() {
-            if self.report.ended > 0 {
+            if self.report.ended + self.report.moved > 0 {
                 self.acted_on_desired(actions);
             }
             return;
@@ -114,6 +115,7 @@ impl Step<'_, '_> {
                 LaunchWhy::Refresh | LaunchWhy::Ahead(ReplaceWhy::Refresh) => texts::started_to_refresh(),
                 LaunchWhy::Lifetime | LaunchWhy::Ahead(ReplaceWhy::Lifetime) => texts::started_for_lifetime(),
                 LaunchWhy::Rebalance => zones::rebalance_cause(&seen.view(self.now), batch.zone),
+                LaunchWhy::Pool(from, to) => texts::pool_grown(from, to),
             };
             let cause = match batch.why {
                 LaunchWhy::Difference(..) => causes(&self.group, self.now, cause_text),
@@ -151,6 +153,7 @@ impl Step<'_, '_> {
             matches!(
                 a,
                 Action::Launch { why: LaunchWhy::Difference(..), .. }
+                    | Action::TakeWarm { why: LaunchWhy::Difference(..), .. }
                     | Action::Terminate {
                         why: puffer_core::autoscaling::plan::TerminateWhy::Difference(..),
                         ..
@@ -194,10 +197,15 @@ impl Step<'_, '_> {
                 (false, InstanceLifecycle::Spot) => format!("{} Spot by the policy's distribution", pool.instance_type),
             });
         }
+        let warm = matches!(batch.why, LaunchWhy::Pool(..));
         let begin = Begin {
             group: &self.group,
             instance_id: Some(&instance.id),
-            description: texts::launching(&instance.id),
+            description: if warm {
+                texts::launching_into_pool(&instance.id)
+            } else {
+                texts::launching(&instance.id)
+            },
             cause,
             reasons,
             subnet: batch.subnet,
@@ -210,7 +218,8 @@ impl Step<'_, '_> {
             group: self.group.name.clone(),
             zone: instance.zone.clone(),
             instance_type: instance.instance_type.clone(),
-            state: LifecycleState::Pending,
+            state: if warm { LifecycleState::WarmedPending } else { LifecycleState::Pending },
+            way: if warm { Way::IntoPool } else { Way::Direct },
             state_since: self.now,
             in_service_at: None,
             added_at: self.now,
@@ -233,6 +242,10 @@ impl Step<'_, '_> {
             launched_at: instance.launched_at,
             hooks: HookStand::Due,
         });
+        if warm {
+            // What is warm only is none of the group's in its metrics.
+            self.tx.update::<Instance>(&instance.id, |i| i.auto_scaling_group = None);
+        }
         self.report.launched += 1;
     }
 

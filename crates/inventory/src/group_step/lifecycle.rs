@@ -3,6 +3,7 @@
 use puffer_core::autoscaling::hook::{self, HookAction, HookStand, Transition};
 use puffer_core::autoscaling::lifecycle::{Next, next};
 use puffer_core::autoscaling::notice::{HookNotice, Party};
+use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts};
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_core::{ErrorClass, Mutation, Timestamp, ids};
@@ -18,8 +19,9 @@ pub const TAG_GROUP_NAME: &str = "aws:autoscaling:groupName";
 impl Step<'_, '_> {
     pub(super) fn move_members(&mut self, seen: &Observation) {
         for observed in &seen.members {
-            let leaving = matches!(observed.member.state, S::EnteringStandby | S::Detaching)
-                || observed.member.is_terminating();
+            let leaving =
+                matches!(observed.member.state, S::EnteringStandby | S::Detaching | S::WarmedPending)
+                    || observed.member.is_terminating();
             let mut view = observed.view(&self.group);
             if leaving {
                 view.traffic.held = self.drain(observed);
@@ -37,6 +39,9 @@ impl Step<'_, '_> {
                 Next::Proceed => self.proceed(observed),
                 Next::AbandonLaunch(message) => self.abandon_launch(observed, &message),
                 Next::Retain(message) => self.retain(observed, message),
+                Next::StopForPool => self.stop_for_pool(observed),
+                Next::EnterPool => self.enter_pool(observed),
+                Next::LeavePool => self.leave_pool(observed),
                 Next::EnterService => self.enter_service(observed),
                 Next::LaunchFailed { class, message } => self.launch_failed(observed, class, &message),
                 Next::EndInstance => self.end_instance(observed),
@@ -88,10 +93,7 @@ impl Step<'_, '_> {
         self.status(observed, ActivityStatus::MidLifecycleAction);
         let now = self.now;
         self.tx.update::<Member>(&observed.member.instance_id, |m| {
-            m.state = match transition {
-                Transition::Launching => S::PendingWait,
-                Transition::Terminating => S::TerminatingWait,
-            };
+            m.state = m.state.waiting();
             (m.state_since, m.hooks) = (now, HookStand::Waiting(actions));
         });
         self.report.moved += 1;
@@ -100,7 +102,7 @@ impl Step<'_, '_> {
     fn proceed(&mut self, observed: &Observed) {
         let now = self.now;
         self.tx.update::<Member>(&observed.member.instance_id, |m| {
-            m.state = if m.is_terminating() { S::TerminatingProceed } else { S::PendingProceed };
+            m.state = m.state.proceeding();
             (m.state_since, m.hooks) = (now, HookStand::Done);
         });
         self.report.moved += 1;
@@ -112,7 +114,7 @@ impl Step<'_, '_> {
         let member = &observed.member;
         let id = &member.instance_id;
         if let Some(activity) = &member.activity_id {
-            activity::give_up_launch(self.tx, activity, id, message, self.now);
+            activity::give_up_launch(self.tx, activity, message, self.now);
         }
         backoff::launch_failed(&mut self.group, &member.zone, ErrorClass::Permanent, self.now);
         let begin = Begin {
@@ -128,7 +130,8 @@ impl Step<'_, '_> {
         let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         let now = self.now;
         self.tx.update::<Member>(id, |m| {
-            (m.state, m.state_since, m.hooks) = (S::Terminating, now, HookStand::Due);
+            m.state = if m.state.is_of_pool() { S::WarmedTerminating } else { S::Terminating };
+            (m.state_since, m.hooks) = (now, HookStand::Due);
             m.activity_id = Some(activity);
         });
         self.report.failed += 1;
@@ -141,7 +144,7 @@ impl Step<'_, '_> {
         }
         let now = self.now;
         self.tx.update::<Member>(&observed.member.instance_id, |m| {
-            (m.state, m.state_since, m.hooks) = (S::TerminatingRetained, now, HookStand::Done);
+            (m.state, m.state_since, m.hooks) = (m.state.retained(), now, HookStand::Done);
             m.activity_id = None;
         });
         self.report.moved += 1;
@@ -235,10 +238,16 @@ impl Step<'_, '_> {
 }
 
 /// Where a member on its way comes from and goes to.
-fn parties(_: &Member, transition: Transition) -> (Party, Party) {
-    match transition {
-        Transition::Launching => (Party::Ec2, Party::Group),
-        Transition::Terminating => (Party::Group, Party::Ec2),
+fn parties(member: &Member, transition: Transition) -> (Party, Party) {
+    match (transition, member.state.is_of_pool(), member.way) {
+        (Transition::Launching, true, _) => (Party::Ec2, Party::WarmPool),
+        (Transition::Launching, false, Way::FromPool) => (Party::WarmPool, Party::Group),
+        (Transition::Launching, false, _) => (Party::Ec2, Party::Group),
+        (Transition::Terminating, true, _) if member.state.is_coming_to_pool() => {
+            (Party::Group, Party::WarmPool)
+        }
+        (Transition::Terminating, true, _) => (Party::WarmPool, Party::Ec2),
+        (Transition::Terminating, false, _) => (Party::Group, Party::Ec2),
     }
 }
 

@@ -13,6 +13,7 @@ mod lifecycle;
 mod observe;
 mod refresh;
 mod traffic;
+mod warm;
 
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use puffer_core::Timestamp;
 use puffer_core::autoscaling::plan::{Action, Note, Plan, plan};
 use puffer_core::autoscaling::view::GroupView;
 use puffer_core::autoscaling::{
-    Activity, Group, GroupStatus, HealthStatus, InstanceRefresh, Member, backoff, health, process, texts,
+    Activity, Group, GroupStatus, HealthStatus, InstanceRefresh, Member, SuspendedProcess, backoff, health,
+    process, texts,
 };
 use puffer_core::ec2::InstanceState;
 use puffer_store::Transaction;
@@ -151,7 +153,7 @@ impl Step<'_, '_> {
         }
         let ends = decided.actions.iter().filter_map(|a| match a {
             Action::Terminate { instance_id, why, chosen_by } => Some((instance_id, *why, chosen_by)),
-            Action::Launch { .. } | Action::TakeOver { .. } => None,
+            _ => None,
         });
         for (instance_id, why, chosen_by) in ends {
             if let Some(observed) = seen.members.iter().find(|m| m.member.instance_id == *instance_id) {
@@ -164,17 +166,40 @@ impl Step<'_, '_> {
                 self.report.moved += 1;
             }
         }
+        self.take_warm(&decided.actions, seen);
         self.launch(&decided.actions, seen);
         self.report.notes = decided.notes;
     }
 
+    /// Suspends launches that have failed for a day.
+    fn suspend_hopeless(&mut self) {
+        let Some(due) = backoff::suspension_due(&self.group) else { return };
+        if self.now < due {
+            return;
+        }
+        self.group.suspended.push(SuspendedProcess {
+            name: process::LAUNCH.to_owned(),
+            reason: format!(
+                "Administratively suspended at {}: every launch has failed for more than a day",
+                self.now.to_rfc3339_secs()
+            ),
+        });
+        self.group.launches_fail_since = None;
+    }
+
     /// Writes what became of the group itself.
     fn finish(&mut self, before: &Group) {
+        self.suspend_hopeless();
         let members = self.tx.list_by::<Member>("group", &self.group.name);
         if self.group.status == GroupStatus::Deleting && members.is_empty() {
             remove_group(self.tx, &self.group, self.now);
             self.report.gone = true;
             return;
+        }
+        if self.group.warm_pool.as_ref().is_some_and(|p| p.deleting)
+            && !members.iter().any(|m| m.state.is_of_pool())
+        {
+            self.group.warm_pool = None;
         }
         let busy = members.iter().any(|m| m.is_pending() || m.is_terminating());
         if self.finished && !busy {

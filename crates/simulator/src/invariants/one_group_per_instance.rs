@@ -16,8 +16,10 @@ impl Invariant for OneGroupPerInstance {
     fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
         for member in deltas.members.iter().filter_map(|d| d.after.as_ref()) {
             let Some(instance) = now.view.instances.get(&member.instance_id) else { continue };
+            // What waits in a warm pool is none of the group's in its metrics.
+            let of_group = instance.auto_scaling_group.as_ref();
             holds!(
-                instance.auto_scaling_group.as_ref() == Some(&member.group),
+                of_group == Some(&member.group) || (of_group.is_none() && member.state.is_of_pool()),
                 "{} is a member of {} and says it is of {:?}",
                 member.instance_id,
                 member.group,

@@ -10,6 +10,7 @@
 //!   maintenance policy or the instance refresh asks for it: with them at most `ceil(MaxHealthyPercentage × desired)` units,
 //!   and `desired` and the largest weight where the percentages leave no other way; with weights, launches go on until
 //!   `desired` is reached, so that it may be exceeded by less than the largest weight;
+//! * instances of the warm pool are not counted, and are at most as many as it wants ([`super::warm_pool`]);
 //! * a protected member is never chosen to shrink the group;
 //! * a converged group gives no action.
 
@@ -18,6 +19,7 @@ pub mod choose;
 mod cost_tests;
 #[cfg(test)]
 mod mixed_tests;
+mod pool;
 mod replace;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,8 @@ pub enum LaunchWhy {
     Refresh,
     /// In place of one that reached the maximum lifetime.
     Lifetime,
+    /// Into the warm pool, which grows from, to.
+    Pool(u32, u32),
     /// As a spare: another one goes once it is ready.
     Ahead(ReplaceWhy),
 }
@@ -77,6 +81,8 @@ pub enum TerminateWhy {
     Refresh,
     /// It reached the maximum lifetime.
     Lifetime,
+    /// The warm pool holds too many: from, to.
+    Pool(u32, u32),
 }
 
 /// One thing to do.
@@ -90,6 +96,13 @@ pub enum Action {
         subnet: String,
         /// With a mixed instances policy: the type and how it is bought.
         pool: Option<super::mixed::Pool>,
+        /// Why.
+        why: LaunchWhy,
+    },
+    /// Take an instance from the warm pool into the group.
+    TakeWarm {
+        /// Its instance.
+        instance_id: String,
         /// Why.
         why: LaunchWhy,
     },
@@ -219,6 +232,15 @@ pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
     } else {
         exchange.launch_ahead(&stays, &mut plan, rng);
     }
+    if view.group.warm_pool.is_some() || view.members.iter().any(|m| m.member.is_warm()) {
+        let coming: u32 = sum(plan.actions.iter().map(|a| match a {
+            Action::Launch { why: LaunchWhy::Rebalance | LaunchWhy::Ahead(_), .. } => 0,
+            Action::Launch { pool, .. } => pool.as_ref().map_or(1, |p| p.weight),
+            _ => 0,
+        }));
+        let unmet = desired.saturating_sub(counted(view, &stays).saturating_add(coming));
+        pool::fit(view, unmet, &stays, &mut plan, rng);
+    }
     if plan.actions.is_empty() && plan.notes.is_empty() {
         plan.notes.push(Note::Converged);
     }
@@ -262,8 +284,14 @@ fn launch(
     // `desired` is within the bounds by construction; the minimum is for records that are not.
     let max = if Mutation::IgnoreMax.is_on() { u32::MAX } else { group.max };
     let wanted = group.desired.min(max).saturating_sub(n);
+    let wanted = group.desired.min(group.max).saturating_sub(n);
+    let why = |launched: u32| exchange.why(launched).unwrap_or(LaunchWhy::Difference(n, group.desired));
+    // What waits in the pool is as old as what a refresh replaces.
+    let mut launched = match view.refresh {
+        None => pool::take(view, wanted.min(LAUNCHES_PER_PLAN_MAX), why, stays, plan),
+        Some(_) => 0,
+    };
     let mut places = zones::Places::new(view, stays);
-    let mut launched = 0;
     for _ in 0..LAUNCHES_PER_PLAN_MAX {
         if launched >= wanted {
             break;
@@ -277,7 +305,7 @@ fn launch(
                 return plan.notes.push(note);
             }
         };
-        let why = exchange.why(launched).unwrap_or(LaunchWhy::Difference(n, group.desired));
+        let why = why(launched);
         launched += place.units();
         plan.actions.push(place.launch(why));
     }
