@@ -10,7 +10,7 @@ import subprocess
 import botocore.exceptions
 import pytest
 from conftest import PUFFER, Server, until
-from machine import busybox_image, need_containers
+from machine import Machine, busybox_image, need_containers
 
 AMI = "ami-0123456789abcdef0"
 TEMPLATE = {"ImageId": AMI, "InstanceType": "t2.nano"}
@@ -273,3 +273,49 @@ def full_disk(server, filler):
     filler.unlink()
     server.start()
     assert templates() - {"own"} == acknowledged
+
+
+def test_containers_on_a_full_disk(tmp_path):
+    need_containers()
+    with small_disk(tmp_path / "data", 48 << 20) as data_dir:
+        doctor = subprocess.run([PUFFER, "doctor", "--data-dir", data_dir], capture_output=True, text=True, check=True)
+        if "Instances can be containers here." not in doctor.stdout:
+            pytest.skip(f"NOT TESTED: no containers on tmpfs: {doctor.stdout}")
+        server = Server(data_dir, compute="container").start()
+        try:
+            full_disk_of_containers(server, tmp_path, data_dir / "filler")
+        finally:
+            server.stop()
+
+
+def full_disk_of_containers(server, tmp_path, filler):
+    machine, autoscaling = Machine(server.data_dir), server.client("autoscaling")
+    image = imported(server, "light", busybox_image(tmp_path / "rootfs"))
+    make_group(server, "own", 1, {"ImageId": image, "InstanceType": "t2.nano"})
+    before = until(lambda: in_service(server, "own"), "a member")
+    inits, acknowledged = machine.inits(), 1
+    fill(filler)
+    for wanted in (2, 3, 4, 3):
+        try:
+            autoscaling.set_desired_capacity(AutoScalingGroupName="own", DesiredCapacity=wanted)
+            acknowledged = wanted
+        except botocore.exceptions.ClientError as error:
+            assert "disk" in error.response["Error"]["Message"], error.response
+    # Whatever of it was accepted cannot be launched now; who runs goes on.
+    assert machine.inits().items() >= inits.items() and before[0] in in_service(server, "own")
+    filler.unlink()
+    if acknowledged == 1:
+        until(lambda: not isinstance(attempt(autoscaling, 3), Exception), "room again")
+        acknowledged = 3
+    until(lambda: len(in_service(server, "own")) == acknowledged, "the group at its capacity", limit_s=60)
+    alive = set(in_service(server, "own"))
+    until(lambda: machine.directories() == alive, "no disk of a launch that failed")
+    assert set(machine.inits()) == alive and machine.uid_ranges() == sorted(alive)
+    assert machine.cgroups()[0] == alive and machine.unfinished() == []
+
+
+def attempt(autoscaling, wanted):
+    try:
+        return autoscaling.set_desired_capacity(AutoScalingGroupName="own", DesiredCapacity=wanted)
+    except botocore.exceptions.ClientError as error:
+        return error
