@@ -44,5 +44,7 @@ class Journal:
 
 def is_refusal(error):
     """The server answered, and the answer was no: nothing was written."""
-    status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    # Errors of the connection have the attribute, too, and nothing in it.
+    answer = getattr(error, "response", None) or {}
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return 400 <= status < 500

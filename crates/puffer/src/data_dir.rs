@@ -12,15 +12,20 @@
 //! | `balancer.sock`, `balancer.log` | the data plane |
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+
+/// How often, and how far apart, the lock of a server that died is tried: its last children need milliseconds, on a busy machine more.
+const LINGER_LOOKS: u32 = 250;
+const LINGER_LOOK: Duration = Duration::from_millis(20);
 
 /// A data directory that exists.
 #[derive(Debug, Clone)]
@@ -84,9 +89,12 @@ impl DataDir {
     }
 
     /// Takes the directory for one server; a second one is told who has it.
+    ///
+    /// A server that was killed while it started a program leaves a child that has the lock's descriptor until it becomes that program. So
+    /// the lock of a dead server is waited for.
     pub(crate) fn lock(&self) -> anyhow::Result<Flock<File>> {
         let path = self.path.join("server.lock");
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -94,23 +102,30 @@ impl DataDir {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
-                lock.set_len(0)?;
-                write!(lock, "{}", std::process::id())?;
-                Ok(lock)
+        for left in (0..LINGER_LOOKS).rev() {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut lock) => {
+                    lock.rewind()?;
+                    lock.set_len(0)?;
+                    write!(lock, "{}", std::process::id())?;
+                    return Ok(lock);
+                }
+                Err((held, nix::errno::Errno::EWOULDBLOCK)) => file = held,
+                Err((_, error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                file.read_to_string(&mut pid)?;
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            if left == 0 || runs(pid.trim()) {
                 bail!(
                     "another puffer server (pid {}) uses {}; stop it or choose another --data-dir",
                     pid.trim(),
                     self.path.display()
-                )
+                );
             }
-            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+            std::thread::park_timeout(LINGER_LOOK);
         }
+        bail!("cannot lock {}", path.display())
     }
 
     /// The key pair; made at the first call.
@@ -169,6 +184,12 @@ impl DataDir {
     }
 }
 
+/// Whether the process of this number runs; one that has ended and waits for its parent does not.
+fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
 impl Credentials {
     /// A pair in AWS's form: `AKIA` and 16 base-32 digits; 40 base-64 digits.
     fn random() -> Credentials {
@@ -200,6 +221,25 @@ mod tests {
         let mode = fs::metadata(data.path().join("credentials.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(first.access_key_id.len(), 20);
+    }
+
+    #[test]
+    fn the_lock_of_a_dead_server_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        let held = data.lock().unwrap();
+        // As a child that has the lock while the server, which is named in it, is dead already.
+        fs::write(data.path().join("server.lock"), "4194305").unwrap();
+        let (waiting, waited) = (data.clone(), std::sync::Arc::new(std::sync::Barrier::new(2)));
+        let begun = waited.clone();
+        let successor = std::thread::spawn(move || {
+            begun.wait();
+            waiting.lock().map(drop)
+        });
+        waited.wait();
+        drop(held);
+        successor.join().unwrap().unwrap();
+        assert!(runs(&std::process::id().to_string()) && !runs("4194305") && !runs("") && !runs("x"));
     }
 
     #[test]
