@@ -118,7 +118,7 @@ def test_errors_are_those_of_ec2(ec2, instance):
         ("InvalidParameterValue", ec2.run_instances, {**run, "MinCount": 2}),
         ("DryRunOperation", ec2.run_instances, {**run, "DryRun": True}),
         ("DryRunOperation", ec2.terminate_instances, {"InstanceIds": [instance["InstanceId"]], "DryRun": True}),
-        ("UnsupportedOperation", ec2.run_instances, {**run, "InstanceMarketOptions": {"MarketType": "spot"}}),
+        ("UnsupportedOperation", ec2.run_instances, {**run, "InstanceMarketOptions": {"MarketType": "capacity-block"}}),
         ("InvalidLaunchTemplateName.NotFoundException", ec2.run_instances,
          {**run, "LaunchTemplate": {"LaunchTemplateName": "none"}}),
         ("IncorrectInstanceState", ec2.modify_instance_attribute,
@@ -307,5 +307,5 @@ def test_the_command_line_does_the_same(server):
     assert shown["Reservations"][0]["Instances"][0]["InstanceId"] == instance_id
     server.aws("ec2", "terminate-instances", "--instance-ids", instance_id)
     server.aws("ec2", "wait", "instance-terminated", "--instance-ids", instance_id)
-    unknown = server.aws("ec2", "describe-spot-price-history", check=False)
+    unknown = server.aws("ec2", "describe-spot-fleet-requests", check=False)
     assert "InvalidAction" in unknown.stderr or "Unsupported" in unknown.stderr

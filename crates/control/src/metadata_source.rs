@@ -7,8 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use puffer_core::autoscaling::warm_pool::PoolState;
 use puffer_core::autoscaling::{Group, LifecycleState, Member};
 use puffer_core::ec2::{
-    Account, Image, Instance, InstanceLifecycle, InstanceState, KeyPair, SecurityGroup, Subnet, Vpc,
-    private_dns_name,
+    Account, Image, Instance, InstanceState, KeyPair, SecurityGroup, Subnet, Vpc, private_dns_name,
 };
 use puffer_network::metadata::{InstanceMetadata, MetadataSource};
 use puffer_store::{Reader, Store};
@@ -68,7 +67,9 @@ fn metadata_of(reader: &Reader<'_>, source: Ipv4Addr) -> Option<InstanceMetadata
         user_data: instance.user_data.as_ref().and_then(|data| STANDARD.decode(data).ok()),
         tags: instance.tags.clone(),
         options: instance.metadata_options.clone(),
-        is_spot: instance.lifecycle == InstanceLifecycle::Spot,
+        is_spot: instance.is_spot(),
+        interruption: instance.spot.as_ref().and_then(|s| Some(s.interruption.as_ref()?.ends_at)),
+        rebalance_at: instance.spot.as_ref().and_then(|s| s.rebalance_at),
         target_lifecycle_state: member
             .map(|member| target_state(member.state, pool.unwrap_or_default()).to_owned()),
         architecture: image.map_or_else(|| "x86_64".to_owned(), |image| image.architecture.clone()),

@@ -34,6 +34,9 @@ pub enum InstanceError {
         "The instance '{0}' may not be stopped. Modify its 'disableApiStop' instance attribute and try again."
     )]
     StopProtected(String),
+    /// Its one-time Spot request would end with it.
+    #[error("The Spot instance '{0}' cannot be stopped, because its Spot request is one-time.")]
+    OneTimeSpot(String),
     /// Not durable.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,6 +90,9 @@ pub fn request_stop(
         match i.state {
             InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped => {}
             _ => return Err(InstanceError::IncorrectState { id: i.id.clone(), what: "stopped" }),
+        }
+        if i.spot.is_some() {
+            return Err(InstanceError::OneTimeSpot(i.id.clone()));
         }
         if i.stop_protected && i.state == InstanceState::Running {
             return Err(InstanceError::StopProtected(i.id.clone()));

@@ -6,6 +6,7 @@ use puffer_core::autoscaling::mixed::{
     CapacityType, Mix, MixedPolicy, Offer, Override, TAG_ON_DEMAND_FALLBACK, ZoneOffer,
 };
 use puffer_core::ec2::instance_types::{self, InstanceType};
+use puffer_core::ec2::spot::is_risky;
 use puffer_core::ec2::{Price, SpotMarket};
 use puffer_store::Reader;
 
@@ -143,6 +144,7 @@ impl Pools<'_> {
             ZoneOffer {
                 zone: zone.clone(),
                 quote,
+                risky: is_risky(quote.price, most),
                 allowed: quote.price <= most
                     && within(at, quote.price)
                     && !crate::zones::is_down(self.r, zone),

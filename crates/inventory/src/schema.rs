@@ -21,6 +21,7 @@ pub fn schema() -> Schema {
         .with::<autoscaling::InstanceRefresh>()
         .with::<autoscaling::LaunchConfiguration>()
         .with::<autoscaling::Member>()
+        .with::<autoscaling::launch_call::LaunchCall>()
         .with::<autoscaling::Activity>()
         .with::<autoscaling::ScalingPolicy>()
         .with::<autoscaling::schedule::ScheduledAction>()

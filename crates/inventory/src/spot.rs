@@ -1,10 +1,11 @@
 //! The Spot market's records: what it offers, buying on it, and what becomes of Spot instances.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
 use puffer_core::ec2::instance_types::InstanceType;
-use puffer_core::ec2::spot::{MarketVerdict, NOTICE, pool_key, review};
+use puffer_core::ec2::spot::{EVERY_POOL, MarketVerdict, NOTICE, Quote, pool_key, review};
 use puffer_core::ec2::{
     Instance, InstanceState, Interruption, InterruptionCause, Price, SpotMarket, SpotTerms, StateReason,
     instance_types,
@@ -13,6 +14,41 @@ use puffer_store::{Reader, StoreError, Transaction};
 
 use crate::instances;
 use crate::launch::LaunchError;
+
+/// A pool as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolView {
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// What it is offered at.
+    pub quote: Quote,
+    /// Instances of it that run.
+    pub in_use: u32,
+    /// On-Demand price of the type.
+    pub on_demand: Price,
+}
+
+/// The pools of the types like `pattern`, in all zones.
+pub fn pools(r: &Reader<'_>, pattern: &str, now: Timestamp) -> Vec<PoolView> {
+    let (market, zones) = (market(r), crate::zones::names(r));
+    let mut all = Vec::new();
+    for t in instance_types::all() {
+        let name = t.name();
+        for zone in zones.iter().filter(|_| puffer_core::ec2::requirements::is_like(pattern, &name)) {
+            let in_use = in_use(r, &name, zone);
+            all.push(PoolView {
+                instance_type: name.clone(),
+                zone: zone.clone(),
+                quote: market.quote(&t, zone, in_use, now),
+                in_use,
+                on_demand: t.on_demand,
+            });
+        }
+    }
+    all
+}
 
 /// Why the market or an instance cannot be changed as asked.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +92,7 @@ pub fn sell(
     let name = t.name();
     let market = market(r);
     if let Some(limit) = market.instances_max {
-        let running = r.iter::<Instance>().filter(|i| i.is_spot() && i.state.is_alive()).count();
+        let running = r.count_by::<Instance>("spot_pool", EVERY_POOL);
         if running.saturating_add(wanted as usize) > limit as usize {
             return Err(LaunchError::TooManySpot(limit));
         }
@@ -111,54 +147,80 @@ pub struct MarketReport {
     pub noticed: usize,
     /// Instances that were taken back.
     pub ended: usize,
+}
+
+/// What a look at the market found to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MarketLook {
+    verdicts: Vec<(String, MarketVerdict)>,
+    ended: Vec<String>,
     /// When the next notice ends.
     pub next: Option<Timestamp>,
 }
 
-/// Follows the market: advises, gives notice, and takes back what had its notice.
-pub fn step(tx: &mut Transaction<'_>, now: Timestamp) -> Result<MarketReport, SpotError> {
-    let mut report = MarketReport::default();
-    let market = market(&tx.reader());
-    let mut pools: std::collections::BTreeMap<(String, String), Vec<Arc<Instance>>> = Default::default();
-    for state in [InstanceState::Pending, InstanceState::Running] {
-        for i in tx.list_by::<Instance>("state", state.name()).into_iter().filter(|i| i.spot.is_some()) {
-            pools.entry((i.instance_type.clone(), i.zone.clone())).or_default().push(i);
+impl MarketLook {
+    /// Nothing is to be done now.
+    pub fn is_empty(&self) -> bool {
+        self.verdicts.is_empty() && self.ended.is_empty()
+    }
+}
+
+/// Looks at the market and at all Spot instances.
+pub fn look(r: &Reader<'_>, now: Timestamp) -> MarketLook {
+    let mut found = MarketLook::default();
+    let all = r.list_by::<Instance>("spot_pool", EVERY_POOL);
+    if all.is_empty() {
+        return found;
+    }
+    let mut pools: BTreeMap<(&str, &str), Vec<&Instance>> = BTreeMap::new();
+    for i in all.iter().filter(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running)) {
+        pools.entry((&i.instance_type, &i.zone)).or_default().push(i);
+        match i.spot.as_ref().and_then(|s| Some(s.interruption.as_ref()?.ends_at)) {
+            Some(ends_at) if ends_at <= now => found.ended.push(i.id.clone()),
+            Some(ends_at) => found.next = Some(found.next.map_or(ends_at, |next| next.min(ends_at))),
+            None => {}
         }
     }
-    for ((name, zone), members) in &pools {
-        let Some(t) = instance_types::find(name) else { continue };
-        let members: Vec<&Instance> = members.iter().map(|i| &**i).collect();
-        for (id, verdict) in review(&market, &t, zone, &members, now) {
-            match verdict {
-                MarketVerdict::Rebalance => {
-                    recommend_rebalance(tx, &id, now)?;
-                    report.advised += 1;
-                }
-                MarketVerdict::Interrupt(cause) => {
-                    interrupt(tx, &id, cause, now)?;
-                    report.noticed += 1;
-                }
+    let market = market(r);
+    for ((name, zone), members) in pools {
+        if let Some(t) = instance_types::find(name) {
+            found.verdicts.extend(review(&market, &t, zone, &members, now));
+        }
+    }
+    found
+}
+
+/// Does what a look found: advises, gives notice, and takes back what had its notice.
+pub fn apply(tx: &mut Transaction<'_>, found: &MarketLook, now: Timestamp) -> MarketReport {
+    let mut report = MarketReport::default();
+    for (id, verdict) in &found.verdicts {
+        // An instance that went meanwhile needs neither.
+        match verdict {
+            MarketVerdict::Rebalance => {
+                report.advised += usize::from(recommend_rebalance(tx, id, now).is_ok());
+            }
+            MarketVerdict::Interrupt(cause) => {
+                report.noticed += usize::from(interrupt(tx, id, *cause, now).is_ok());
             }
         }
     }
-    for id in pools.values().flatten().map(|i| i.id.clone()) {
-        let Some(instance) = tx.get::<Instance>(&id) else { continue };
-        let Some(ends_at) = instance.spot.as_ref().and_then(|s| Some(s.interruption.as_ref()?.ends_at))
-        else {
-            continue;
+    for id in &found.ended {
+        let reason = StateReason {
+            code: "Server.SpotInstanceTermination".into(),
+            message: "Server.SpotInstanceTermination: Spot instance termination".into(),
         };
-        if now < ends_at {
-            report.next = Some(report.next.map_or(ends_at, |next| next.min(ends_at)));
-        } else {
-            let reason = StateReason {
-                code: "Server.SpotInstanceTermination".into(),
-                message: "Server.SpotInstanceTermination: Spot instance termination".into(),
-            };
-            instances::mark_ending(tx, &id, reason);
-            report.ended += 1;
-        }
+        report.ended += usize::from(instances::mark_ending(tx, id, reason).is_some());
     }
-    Ok(report)
+    report
+}
+
+/// Cancels the request of a Spot instance; the instance runs on.
+pub fn cancel_request(tx: &mut Transaction<'_>, id: &str, now: Timestamp) {
+    tx.update::<Instance>(id, |i| {
+        if let Some(terms) = &mut i.spot {
+            terms.cancelled_at.get_or_insert(now);
+        }
+    });
 }
 
 /// What to change of pools; `None` leaves as it is, `Some(None)` gives back to the model.

@@ -1,7 +1,8 @@
 //! Zones that are down, and groups shifted away from a zone.
 //!
 //! A zone of Puffer is a name for a part of the user's machines, so only the user knows when it is down. While it is,
-//! launches there find no capacity and the system status check of its instances is impaired, so that groups move away.
+//! launches there find no capacity and the status checks of its instances are impaired, so that groups move away. The outage is
+//! declared, not enforced: the guests there go on running.
 
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::{Group, ZonalShift};
@@ -41,8 +42,8 @@ pub fn is_down(r: &Reader<'_>, zone: &str) -> bool {
     r.get::<ZoneCondition>(zone).is_some()
 }
 
-/// The system status check of an instance that its own guest passes.
-pub fn system_status(r: &Reader<'_>, zone: &str) -> StatusCheck {
+/// Both status checks of an instance that runs in a zone.
+pub fn status(r: &Reader<'_>, zone: &str) -> StatusCheck {
     if is_down(r, zone) { StatusCheck::Impaired } else { StatusCheck::Ok }
 }
 
@@ -59,12 +60,25 @@ pub fn set_down(tx: &mut Transaction<'_>, zone: &str, down: bool, now: Timestamp
     } else {
         tx.delete::<ZoneCondition>(zone);
     }
-    let status = system_status(&tx.reader(), zone);
+    let status = status(&tx.reader(), zone);
     for i in tx.list_by::<Instance>("state", InstanceState::Running.name()) {
         // What is not checked yet gets its first result from its own check.
         if i.zone == zone && i.instance_status != StatusCheck::Initializing {
-            let instance_status = if down { StatusCheck::Impaired } else { StatusCheck::Ok };
-            instances::mark_status(tx, &i.id, instance_status, status);
+            instances::mark_status(tx, &i.id, status, status);
+        }
+    }
+    if !down {
+        // Groups need not wait any longer before they even out into the zone again.
+        let waiting: Vec<String> = tx
+            .reader()
+            .iter::<Group>()
+            .filter(|g| g.zone_backoff.contains_key(zone))
+            .map(|g| g.name.clone())
+            .collect();
+        for name in waiting {
+            tx.update::<Group>(&name, |g| {
+                g.zone_backoff.remove(zone);
+            });
         }
     }
     Ok(true)

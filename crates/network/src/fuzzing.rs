@@ -52,6 +52,8 @@ pub fn metadata_path(path: &str) {
         tags: [(text("Name"), text("web")), (text("a/b"), text(""))].into(),
         options: MetadataOptions { tags: true, ..MetadataOptions::default() },
         is_spot: false,
+        interruption: None,
+        rebalance_at: None,
         target_lifecycle_state: None,
         architecture: text("x86_64"),
         launched_at: Timestamp::from_secs(0),

@@ -105,6 +105,7 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         availability_zone_ids: account.as_ref().map(|a| g.zones.iter().map(|z| a.zone_id(z)).collect()),
         availability_zone_distribution: Some(super::zone_settings::show_distribution(g)),
         availability_zone_impairment_policy: Some(super::zone_settings::show_impairment(g)),
+        capacity_rebalance: Some(g.capacity_rebalance),
         min_size: Some(signed(g.min)),
         max_size: Some(signed(g.max)),
         desired_capacity: Some(signed(g.desired)),

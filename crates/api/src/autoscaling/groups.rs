@@ -13,7 +13,9 @@ use puffer_store::Reader;
 
 use super::error::{Refused, natural, required, unsupported};
 use super::static_types::TERMINATION_POLICIES;
-use super::{lifecycle_hooks, maintenance, mixed_policy, source, tags, traffic, zone_settings};
+use super::{
+    from_instance, lifecycle_hooks, maintenance, mixed_policy, source, tags, traffic, zone_settings,
+};
 use crate::{ApiError, Ctx, Registry};
 
 /// Subnets or zones of a group; AWS has no more in any region.
@@ -31,6 +33,10 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
     let now = cx.clock.now();
     let uuid = ids::uuid(&mut **cx.rng.lock());
     let arn = texts::group_arn(&cx.region, &cx.account, &uuid, &name);
+    let configuration_arn = {
+        let uuid = ids::uuid(&mut **cx.rng.lock());
+        texts::launch_configuration_arn(&cx.region, &cx.account, &uuid, &name)
+    };
     cx.store
         .transact::<_, Refused>(|tx| {
             if tx.get::<Group>(&name).is_some() {
@@ -47,10 +53,18 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
                 Some(policy) => Some(mixed_policy::of_create(&r, policy)?),
                 None => None,
             };
-            let from = match (&input.launch_configuration_name, &input.launch_template, &mixed) {
-                (Some(configuration), None, None) => source::launch_configuration(&r, configuration)?,
-                (None, Some(template), None) => source::launch_template(&r, template)?,
-                (None, None, Some(policy)) => InstanceSource::LaunchTemplate(policy.template.clone()),
+            let sources = (&input.launch_configuration_name, &input.launch_template, &mixed, &input.instance_id);
+            let mut configuration_made = None;
+            let from = match sources {
+                (Some(configuration), None, None, None) => source::launch_configuration(&r, configuration)?,
+                (None, Some(template), None, None) => source::launch_template(&r, template)?,
+                (None, None, Some(policy), None) => InstanceSource::LaunchTemplate(policy.template.clone()),
+                (None, None, None, Some(id)) => {
+                    // The instance becomes a launch configuration with the group's name.
+                    let made = from_instance::configuration(&r, id, &name, &configuration_arn, now)?;
+                    configuration_made = Some(made);
+                    InstanceSource::LaunchConfiguration(name.clone())
+                }
                 _ => {
                     return Err(ApiError::validation(
                         "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or \
@@ -61,6 +75,7 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
             };
             let mut group = Group::new(&name, &uuid, &arn, from, now);
             group.mixed = mixed;
+            group.capacity_rebalance = input.capacity_rebalance.unwrap_or(false);
             mixed_policy::set_capacity_type(&mut group, input.desired_capacity_type.as_deref())?;
             zone_settings::distribute(&mut group, input.availability_zone_distribution.as_ref())?;
             zone_settings::impair(&mut group, input.availability_zone_impairment_policy.as_ref())?;
@@ -91,6 +106,9 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
                 let cause = texts::sentence(now, texts::created(group.desired));
                 let reason = format!("the group began with {}", group.desired);
                 texts::note_desired(&mut group, cause, vec![reason]);
+            }
+            if let Some(made) = configuration_made {
+                from_instance::put_new(tx, made)?;
             }
             let group = tx.put(group);
             for hook in group.hooks.values() {
@@ -154,6 +172,9 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
                 input.instance_maintenance_policy.as_ref(),
                 input.max_instance_lifetime,
             )?;
+            if let Some(on) = input.capacity_rebalance {
+                group.capacity_rebalance = on;
+            }
             if let Some(protected) = input.new_instances_protected_from_scale_in {
                 group.new_instances_protected = protected;
             }
@@ -424,10 +445,8 @@ fn termination_policies(policies: &[String]) -> Result<Vec<String>, ApiError> {
 
 fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
     let given = [
-        (input.instance_id.is_some(), "InstanceId"),
         (input.load_balancer_names.as_ref().is_some_and(|l| !l.is_empty()), "LoadBalancerNames"),
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
-        (input.capacity_rebalance == Some(true), "CapacityRebalance"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
         (input.operator.is_some(), "Operator"),
     ];
@@ -437,7 +456,6 @@ fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result
 fn refuse_unbuilt_of_update(input: &shape::UpdateAutoScalingGroupType) -> Result<(), ApiError> {
     let given = [
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
-        (input.capacity_rebalance == Some(true), "CapacityRebalance"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
     ];
     refuse(&given)

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
 use puffer_core::autoscaling::{Group, LaunchConfiguration, texts};
-use puffer_core::ec2::MetadataOptions;
-use puffer_core::ids;
+use puffer_core::ec2::{MetadataOptions, Price};
+use puffer_core::{Timestamp, ids};
 use puffer_shapes::autoscaling as shape;
 use puffer_wire::EpochMillis;
 
 use super::error::{Refused, required, unsupported};
+use super::from_instance;
 use super::paging::{self, USUAL};
 use crate::{ApiError, Ctx, Registry};
 
@@ -24,8 +25,6 @@ pub(super) async fn create(
     input: shape::CreateLaunchConfigurationType,
 ) -> Result<(), ApiError> {
     for (given, name) in [
-        (input.instance_id.is_some(), "InstanceId"),
-        (input.spot_price.is_some(), "SpotPrice"),
         (input.classic_link_vpc_id.is_some(), "ClassicLinkVPCId"),
         (input.kernel_id.is_some(), "KernelId"),
         (input.ramdisk_id.is_some(), "RamdiskId"),
@@ -36,52 +35,87 @@ pub(super) async fn create(
             return Err(unsupported(&format!("The parameter {name}")));
         }
     }
-    let name = required(input.launch_configuration_name, "launchConfigurationName")?;
+    let name = required(input.launch_configuration_name.clone(), "launchConfigurationName")?;
     if input.user_data.as_ref().is_some_and(|d| d.len() > USER_DATA_BYTES_MAX.div_ceil(3) * 4) {
         return Err(ApiError::validation("User data is limited to 16384 bytes"));
     }
     let uuid = ids::uuid(&mut **cx.rng.lock());
-    let configuration = LaunchConfiguration {
-        arn: texts::launch_configuration_arn(&cx.region, &cx.account, &uuid, &name),
-        name,
-        created_at: cx.clock.now(),
-        image_id: input.image_id.ok_or_else(|| {
-            ApiError::validation("Valid requests must contain either the InstanceID parameter or both the ImageId and InstanceType parameters.")
-        })?,
-        instance_type: input.instance_type.ok_or_else(|| {
-            ApiError::validation("Valid requests must contain either the InstanceID parameter or both the ImageId and InstanceType parameters.")
-        })?,
-        // Early clients send the text `None` for no key.
-        key_name: input.key_name.filter(|k| !k.is_empty() && k != "None"),
-        security_groups: input.security_groups.unwrap_or_default(),
-        user_data: input.user_data.filter(|d| !d.is_empty()),
-        iam_instance_profile: input.iam_instance_profile,
-        detailed_monitoring: input.instance_monitoring.and_then(|m| m.enabled).unwrap_or(true),
-        associate_public_ip: input.associate_public_ip_address,
-        metadata_options: input.metadata_options.map(metadata_options).transpose()?,
-        block_device_mappings: Vec::new(),
-        ebs_optimized: input.ebs_optimized.unwrap_or(false),
-        spot_price: None,
-        placement_tenancy: input.placement_tenancy,
-    };
+    let arn = texts::launch_configuration_arn(&cx.region, &cx.account, &uuid, &name);
+    let now = cx.clock.now();
     cx.store
         .transact::<_, Refused>(|tx| {
-            if tx.get::<LaunchConfiguration>(&configuration.name).is_some() {
-                return Err(ApiError::sender(
-                    "AlreadyExists",
-                    format!(
-                        "Launch Configuration by this name already exists - A launch configuration already exists \
-                         with the name {}",
-                        configuration.name
-                    ),
-                )
-                .into());
-            }
-            tx.put(configuration);
-            Ok(())
+            // An instance gives what the request does not say.
+            let base = match &input.instance_id {
+                Some(id) => Some(from_instance::configuration(&tx.reader(), id, &name, &arn, now)?),
+                None => None,
+            };
+            let configuration = read(input, base, name, arn, now)?;
+            Ok(from_instance::put_new(tx, configuration)?)
         })
         .await?;
     Ok(())
+}
+
+fn read(
+    input: shape::CreateLaunchConfigurationType,
+    base: Option<LaunchConfiguration>,
+    name: String,
+    arn: String,
+    now: Timestamp,
+) -> Result<LaunchConfiguration, ApiError> {
+    let needed = |given: Option<String>, of_base: fn(&LaunchConfiguration) -> &String| {
+        given.or_else(|| base.as_ref().map(|b| of_base(b).clone())).ok_or_else(|| {
+            ApiError::validation("Valid requests must contain either the InstanceID parameter or both the ImageId and InstanceType parameters.")
+        })
+    };
+    let image_id = needed(input.image_id, |b| &b.image_id)?;
+    let instance_type = needed(input.instance_type, |b| &b.instance_type)?;
+    // Early clients send the text `None` for no key.
+    let key_name = input.key_name.filter(|k| !k.is_empty() && k != "None");
+    let user_data = input.user_data.filter(|d| !d.is_empty());
+    let metadata_options = input.metadata_options.map(metadata_options).transpose()?;
+    let spot_price = input.spot_price.map(spot_price).transpose()?;
+    let monitoring = input.instance_monitoring.and_then(|m| m.enabled);
+    let base = base.unwrap_or_else(|| LaunchConfiguration {
+        name: name.clone(),
+        arn: arn.clone(),
+        created_at: now,
+        image_id: String::new(),
+        instance_type: String::new(),
+        key_name: None,
+        security_groups: Vec::new(),
+        user_data: None,
+        iam_instance_profile: None,
+        detailed_monitoring: true,
+        associate_public_ip: None,
+        metadata_options: None,
+        block_device_mappings: Vec::new(),
+        ebs_optimized: false,
+        spot_price: None,
+        placement_tenancy: None,
+    });
+    Ok(LaunchConfiguration {
+        image_id,
+        instance_type,
+        key_name: key_name.or(base.key_name),
+        security_groups: input.security_groups.unwrap_or(base.security_groups),
+        user_data: user_data.or(base.user_data),
+        iam_instance_profile: input.iam_instance_profile.or(base.iam_instance_profile),
+        detailed_monitoring: monitoring.unwrap_or(base.detailed_monitoring),
+        associate_public_ip: input.associate_public_ip_address.or(base.associate_public_ip),
+        metadata_options: metadata_options.or(base.metadata_options),
+        ebs_optimized: input.ebs_optimized.unwrap_or(base.ebs_optimized),
+        spot_price,
+        placement_tenancy: input.placement_tenancy,
+        ..base
+    })
+}
+
+fn spot_price(text: String) -> Result<String, ApiError> {
+    match text.parse::<Price>() {
+        Ok(price) if price > Price(0) => Ok(text),
+        _ => Err(ApiError::validation(format!("SpotPrice must be a price above 0, but is {text}."))),
+    }
 }
 
 fn metadata_options(given: shape::InstanceMetadataOptions) -> Result<MetadataOptions, ApiError> {
@@ -136,6 +170,7 @@ pub(super) fn shape_of(c: &LaunchConfiguration) -> shape::LaunchConfiguration {
         ebs_optimized: Some(c.ebs_optimized),
         associate_public_ip_address: c.associate_public_ip,
         placement_tenancy: c.placement_tenancy.clone(),
+        spot_price: c.spot_price.clone(),
         metadata_options: c.metadata_options.as_ref().map(|m| shape::InstanceMetadataOptions {
             http_tokens: Some(if m.tokens_required { "required" } else { "optional" }.to_owned()),
             http_put_response_hop_limit: Some(i32::from(m.hop_limit)),

@@ -57,6 +57,7 @@ impl From<InstanceError> for ApiError {
             InstanceError::TerminationProtected(_) | InstanceError::StopProtected(_) => {
                 "OperationNotPermitted"
             }
+            InstanceError::OneTimeSpot(_) => "UnsupportedOperation",
             InstanceError::Store(_) => return ApiError::internal(&e),
         };
         ApiError::sender(code, e.to_string())

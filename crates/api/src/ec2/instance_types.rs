@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use puffer_core::Tags;
-use puffer_core::ec2::instance_types::{self, InstanceType};
+use puffer_core::ec2::instance_types::{self, InstanceType, Manufacturer};
 use puffer_shapes::ec2 as shapes;
 
-use super::error::{dry_run, invalid_value};
+use super::error::{dry_run, invalid_value, unsupported};
 use super::filter::{Field, Filters, wildcard};
 use super::instances::account;
 use super::page::Page;
 use super::parts::s;
+use crate::requirements::{Unfit, read_requirements};
 use crate::{ApiError, Ctx};
 
 const FILTERS: &[&str] = &[
@@ -44,7 +45,7 @@ fn field(t: &InstanceType, name: &str) -> Field {
         "memory-info.size-in-mib" => t.memory_mib.to_string().into(),
         "processor-info.supported-architecture" => "x86_64".into(),
         "supported-root-device-type" => "ebs".into(),
-        "supported-usage-class" => "on-demand".into(),
+        "supported-usage-class" => vec!["on-demand".to_owned(), "spot".to_owned()].into(),
         "supported-virtualization-type" => "hvm".into(),
         "vcpu-info.default-cores" | "vcpu-info.default-vcpus" => t.n_vcpus.to_string().into(),
         _ => Field::Many(Vec::new()),
@@ -57,13 +58,17 @@ fn show(t: &InstanceType) -> shapes::InstanceTypeInfo {
         free_tier_eligible: Some(FREE.contains(&t.name().as_str())),
         instance_type: s(t.name()),
         current_generation: Some(t.current_generation),
-        supported_usage_classes: Some(vec!["on-demand".into()]),
+        supported_usage_classes: Some(vec!["on-demand".into(), "spot".into()]),
         supported_root_device_types: Some(vec!["ebs".into()]),
         supported_virtualization_types: Some(vec!["hvm".into()]),
         bare_metal: Some(false),
         hypervisor: s("xen"),
         processor_info: Some(shapes::ProcessorInfo {
             supported_architectures: Some(vec!["x86_64".into()]),
+            manufacturer: s(match t.manufacturer {
+                Manufacturer::Intel => "Intel",
+                Manufacturer::Amd => "AMD",
+            }),
             ..Default::default()
         }),
         vcpu_info: Some(shapes::VCpuInfo {
@@ -78,6 +83,7 @@ fn show(t: &InstanceType) -> shapes::InstanceTypeInfo {
             maximum_network_interfaces: Some(1),
             maximum_network_cards: Some(1),
             default_network_card_index: Some(0),
+            network_performance: t.network_mbps.map(|m| format!("Up to {} Gigabit", f64::from(m) / 1000.0)),
             ipv4_addresses_per_interface: Some(1),
             ipv6_addresses_per_interface: Some(0),
             ipv6_supported: Some(false),
@@ -172,6 +178,37 @@ pub(super) async fn describe_offerings(
     };
     Ok(shapes::DescribeInstanceTypeOfferingsOutput {
         instance_type_offerings: Some(found.into_iter().map(show).collect()),
+        next_token,
+    })
+}
+
+/// The types that a request's attributes describe, for those who want to see before they launch.
+pub(super) async fn of_requirements(
+    _: Arc<Ctx>,
+    input: shapes::GetInstanceTypesFromInstanceRequirementsInput,
+) -> Result<shapes::GetInstanceTypesFromInstanceRequirementsOutput, ApiError> {
+    let given = input.instance_requirements.unwrap_or_default();
+    if given.require_encryption_in_transit == Some(true) {
+        return Err(unsupported("InstanceRequirements with RequireEncryptionInTransit"));
+    }
+    let requirements = read_requirements!(&given).map_err(|unfit| match unfit {
+        Unfit::Unknown(name) => unsupported(&format!("InstanceRequirements with {name}")),
+        Unfit::Value(text) => invalid_value(text),
+    })?;
+    let has =
+        |list: &Option<Vec<String>>, value: &str| list.as_ref().is_none_or(|l| l.iter().any(|v| v == value));
+    let offered = has(&input.architecture_types, "x86_64") && has(&input.virtualization_types, "hvm");
+    let page = Page::parse(input.max_results, input.next_token)?;
+    let matching = by_name().into_iter().filter(|(_, t)| offered && requirements.match_type(t));
+    let (found, next_token) = page.cut(matching, |(name, _)| name);
+    if input.dry_run == Some(true) {
+        return Err(dry_run());
+    }
+    let show = |(name, _): (String, InstanceType)| shapes::InstanceTypeInfoFromInstanceRequirements {
+        instance_type: s(name),
+    };
+    Ok(shapes::GetInstanceTypesFromInstanceRequirementsOutput {
+        instance_types: Some(found.into_iter().map(show).collect()),
         next_token,
     })
 }

@@ -163,6 +163,7 @@ pub(super) fn instance(reader: &Reader<'_>, account: &Account, i: &Instance) -> 
             arn: s(profile_arn(&account.id, profile)),
             ..Default::default()
         }),
+        spot_instance_request_id: i.spot_request_id(),
         instance_lifecycle: (i.lifecycle == InstanceLifecycle::Spot).then(|| "spot".to_owned()),
         network_interfaces: Some(if alive {
             vec![interface(reader, account, i, public.as_ref())]

@@ -23,6 +23,7 @@ mod regions;
 mod run_instances;
 mod security_group_rules;
 mod security_groups;
+mod spot;
 mod subnets;
 mod tags;
 #[cfg(test)]
@@ -52,6 +53,10 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.serve::<shapes::UnmonitorInstances, _>(instance_attributes::unmonitor);
     registry.serve::<shapes::DescribeInstanceTypes, _>(instance_types::describe);
     registry.serve::<shapes::DescribeInstanceTypeOfferings, _>(instance_types::describe_offerings);
+    registry.serve::<shapes::GetInstanceTypesFromInstanceRequirements, _>(instance_types::of_requirements);
+    registry.serve::<shapes::DescribeSpotPriceHistory, _>(spot::price_history);
+    registry.serve::<shapes::DescribeSpotInstanceRequests, _>(spot::requests);
+    registry.serve::<shapes::CancelSpotInstanceRequests, _>(spot::cancel);
     registry.serve::<shapes::DescribeRegions, _>(regions::describe);
     registry.serve::<shapes::DescribeAvailabilityZones, _>(regions::describe_zones);
     registry.serve::<shapes::DescribeAccountAttributes, _>(regions::describe_account_attributes);

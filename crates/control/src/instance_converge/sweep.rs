@@ -4,7 +4,7 @@ use std::sync::Arc;
 use puffer_compute::{DriverError, DriverInstance, DriverState};
 use puffer_core::Mutation;
 use puffer_core::ec2::{Instance, InstanceState as State, StatusCheck};
-use puffer_inventory::instances;
+use puffer_inventory::{instances, zones};
 use puffer_store::StoreError;
 use tokio::time::Instant;
 
@@ -245,7 +245,9 @@ impl Shared {
         for batch in running.chunks(BATCH_MAX) {
             let marked = self.record(|tx| {
                 for key in batch {
-                    instances::mark_status(tx, key, StatusCheck::Ok, StatusCheck::Ok);
+                    let zone = tx.get::<Instance>(key).map(|i| i.zone.clone()).unwrap_or_default();
+                    let status = zones::status(&tx.reader(), &zone);
+                    instances::mark_status(tx, key, status, status);
                 }
             });
             if let Err(error) = marked.await {

@@ -10,6 +10,7 @@ pub mod census;
 mod group;
 pub mod health;
 pub mod hook;
+pub mod launch_call;
 pub mod lifecycle;
 pub mod maintenance;
 mod member;

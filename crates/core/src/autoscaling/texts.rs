@@ -146,6 +146,11 @@ pub fn trigger(trigger: &str, condition: &str, from: u32, to: u32) -> String {
     format!("trigger {trigger} saw {condition}, changing the desired capacity from {from} to {to}")
 }
 
+/// `LaunchInstances`.
+pub fn launched_by_user(from: u32, to: u32) -> String {
+    format!("a user request launched instances, increasing the capacity from {from} to {to}")
+}
+
 /// Launches towards `desired`.
 pub fn started(from: u32, to: u32) -> String {
     format!(
@@ -210,6 +215,21 @@ pub fn started_to_rebalance(from_zones: &[&str], to_zone: &str) -> String {
         "an instance was started in zone {to_zone} in response to availability zones {zones} holding more instances \
          than it"
     )
+}
+
+/// A launch in place of a Spot instance at risk.
+pub fn started_for_capacity() -> String {
+    "an instance was started in response to an EC2 instance rebalance recommendation".to_owned()
+}
+
+/// A Spot instance at risk goes, its replacement serves.
+pub fn at_risk() -> String {
+    "an instance was taken out of service in response to an EC2 instance rebalance recommendation".to_owned()
+}
+
+/// A Spot instance goes because it is being taken back.
+pub fn interrupted() -> String {
+    "an instance was taken out of service in response to an EC2 Spot Instance interruption warning".to_owned()
 }
 
 /// Terminations towards `desired`.

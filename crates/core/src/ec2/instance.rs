@@ -272,6 +272,7 @@ impl Record for Instance {
             push("subnet", &self.subnet_id);
             if self.is_spot() {
                 push("spot_pool", &super::spot::pool_key(&self.instance_type, &self.zone));
+                push("spot_pool", super::spot::EVERY_POOL);
             }
             for group in &self.security_groups {
                 push("security_group", group);

@@ -68,6 +68,9 @@ impl Record for SpotMarket {
     }
 }
 
+/// The value of the index of pools under which all Spot instances are found.
+pub const EVERY_POOL: &str = "*";
+
 /// The key of a pool.
 pub fn pool_key(instance_type: &str, zone: &str) -> String {
     format!("{instance_type}|{zone}")
@@ -235,6 +238,11 @@ pub enum MarketVerdict {
     Interrupt(InterruptionCause),
 }
 
+/// Whether an instance that may cost `most` is advised to move at this price.
+pub fn is_risky(price: Price, most: Price) -> bool {
+    price > most.percent(RISK_PERCENT)
+}
+
 /// Looks at the Spot instances of one pool: who gets notice, who is advised to move. If the pool holds too few, the newest go.
 pub fn review(
     market: &SpotMarket,
@@ -262,7 +270,7 @@ pub fn review(
             Some(MarketVerdict::Interrupt(InterruptionCause::Capacity))
         } else {
             kept += 1;
-            let risky = quote.price > most.percent(RISK_PERCENT);
+            let risky = is_risky(quote.price, most);
             (risky && terms.rebalance_at.is_none()).then_some(MarketVerdict::Rebalance)
         };
         verdicts.extend(verdict.map(|v| (instance.id.clone(), v)));

@@ -38,6 +38,8 @@ impl Step<'_, '_> {
             TerminateWhy::Refresh => vec![texts::sentence(self.now, texts::refreshed())],
             TerminateWhy::Lifetime => vec![texts::sentence(self.now, texts::lifetime_reached())],
             TerminateWhy::Pool(from, to) => vec![texts::sentence(self.now, texts::pool_shrunk(from, to))],
+            TerminateWhy::AtRisk => vec![texts::sentence(self.now, texts::at_risk())],
+            TerminateWhy::Interrupted => vec![texts::sentence(self.now, texts::interrupted())],
         };
         let mut reasons = match why {
             TerminateWhy::Difference(..) => self.group.desired_reasons.clone(),
@@ -45,7 +47,9 @@ impl Step<'_, '_> {
             TerminateWhy::GroupDeleted
             | TerminateWhy::Refresh
             | TerminateWhy::Lifetime
-            | TerminateWhy::Pool(..) => Vec::new(),
+            | TerminateWhy::Pool(..)
+            | TerminateWhy::AtRisk
+            | TerminateWhy::Interrupted => Vec::new(),
         };
         reasons.push(format!("{id} was chosen: {chosen_by}"));
         let begin = Begin {

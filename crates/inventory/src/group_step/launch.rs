@@ -88,12 +88,12 @@ fn of_configuration(c: &LaunchConfiguration) -> LaunchRequest {
 }
 
 /// Launches of one plan that go to one subnet for one reason.
-struct Batch<'p> {
-    zone: &'p str,
-    subnet: &'p str,
-    pool: Option<&'p Pool>,
+pub(super) struct Batch<'p> {
+    pub(super) zone: &'p str,
+    pub(super) subnet: &'p str,
+    pub(super) pool: Option<&'p Pool>,
     why: LaunchWhy,
-    n: u32,
+    pub(super) n: u32,
 }
 
 impl Step<'_, '_> {
@@ -116,6 +116,7 @@ impl Step<'_, '_> {
                 LaunchWhy::Lifetime | LaunchWhy::Ahead(ReplaceWhy::Lifetime) => texts::started_for_lifetime(),
                 LaunchWhy::Rebalance => zones::rebalance_cause(&seen.view(self.now), batch.zone),
                 LaunchWhy::Pool(from, to) => texts::pool_grown(from, to),
+                LaunchWhy::CapacityRebalance => texts::started_for_capacity(),
             };
             let cause = match batch.why {
                 LaunchWhy::Difference(..) => causes(&self.group, self.now, cause_text),
@@ -170,7 +171,7 @@ impl Step<'_, '_> {
         }
     }
 
-    fn join(
+    pub(super) fn join(
         &mut self,
         instance: &Arc<Instance>,
         batch: &Batch<'_>,
@@ -233,7 +234,7 @@ impl Step<'_, '_> {
             launch_template: instance.launch_template.clone(),
             activity_id: Some(activity_id),
             traffic_sources: Vec::new(),
-            surplus: batch.why == LaunchWhy::Rebalance,
+            surplus: matches!(batch.why, LaunchWhy::Rebalance | LaunchWhy::CapacityRebalance),
             spare: matches!(batch.why, LaunchWhy::Ahead(_)),
             refreshed_by: self.refresh.as_ref().filter(|r| r.launches()).map(|r| r.id.clone()),
             impaired_since: None,
@@ -279,7 +280,7 @@ impl Step<'_, '_> {
     }
 }
 
-fn batches(actions: &[Action]) -> Vec<Batch<'_>> {
+pub(super) fn batches(actions: &[Action]) -> Vec<Batch<'_>> {
     let mut batches: Vec<Batch<'_>> = Vec::new();
     for action in actions {
         let Action::Launch { zone, subnet, pool, why } = action else { continue };

@@ -9,6 +9,7 @@
 pub(crate) mod activity;
 mod end;
 mod launch;
+mod launch_now;
 mod lifecycle;
 mod observe;
 mod refresh;
@@ -18,6 +19,7 @@ mod warm;
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
+use puffer_core::autoscaling::launch_call::LaunchCall;
 use puffer_core::autoscaling::plan::{Action, Note, Plan, plan};
 use puffer_core::autoscaling::view::GroupView;
 use puffer_core::autoscaling::{
@@ -29,6 +31,7 @@ use puffer_store::Transaction;
 use rand::Rng;
 
 pub use launch::{launch_request, launch_request_in};
+pub use launch_now::{INSTANCES_PER_CALL_MAX, LaunchNowError, launch_now};
 pub use lifecycle::TAG_GROUP_NAME;
 pub use observe::{Observation, Observed};
 
@@ -236,6 +239,9 @@ pub fn remove_group(tx: &mut Transaction<'_>, group: &Group, now: Timestamp) {
     crate::triggers::remove_all(tx, &group.name);
     for open in tx.list_by::<Activity>("open", &group.name) {
         activity::close(tx, &open.id, puffer_core::autoscaling::ActivityStatus::Cancelled, now);
+    }
+    for call in tx.list_by::<LaunchCall>("group", &group.name) {
+        tx.delete::<LaunchCall>(&LaunchCall::key_of(&call.group, &call.token));
     }
     tx.delete::<Group>(&group.name);
 }

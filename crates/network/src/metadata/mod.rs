@@ -83,6 +83,10 @@ pub struct InstanceMetadata {
     pub options: MetadataOptions,
     /// Bought as spot capacity.
     pub is_spot: bool,
+    /// When it will be taken back, once its notice was given.
+    pub interruption: Option<Timestamp>,
+    /// Since when it is advised to move.
+    pub rebalance_at: Option<Timestamp>,
     /// `InService`, `Terminated`, …: where its Auto Scaling group moves it.
     pub target_lifecycle_state: Option<String>,
     /// `x86_64` or `arm64`.

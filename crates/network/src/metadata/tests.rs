@@ -50,6 +50,8 @@ fn instance() -> InstanceMetadata {
             .into(),
         options: MetadataOptions { enabled: true, tokens_required: false, hop_limit: 3, tags: true },
         is_spot: false,
+        interruption: None,
+        rebalance_at: None,
         target_lifecycle_state: Some("InService".into()),
         architecture: "x86_64".into(),
         launched_at: Timestamp::from_secs(1_795_231_680),
@@ -300,4 +302,28 @@ async fn an_instance_with_too_many_connections_hinders_only_itself() {
     let plain = "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert!(exchange_from(NEIGHBOUR, at, plain).await.ends_with("i-2"));
     serving.abort();
+}
+
+#[test]
+fn spot_notices_show_while_they_stand() {
+    use super::tree::{Node, find};
+    let mut spot = instance();
+    for path in ["meta-data/spot/instance-action", "meta-data/events/recommendations/rebalance"] {
+        assert_eq!(find(&spot, path), None, "{path}");
+    }
+    let at = Timestamp::parse_rfc3339("2026-11-21T03:28:00Z").unwrap();
+    (spot.interruption, spot.rebalance_at) = (Some(at), Some(at));
+    let leaf = |path: &str| match find(&spot, path) {
+        Some(Node::Leaf(bytes)) => String::from_utf8(bytes).unwrap(),
+        other => panic!("{path}: {other:?}"),
+    };
+    assert_eq!(
+        leaf("meta-data/spot/instance-action"),
+        r#"{"action": "terminate", "time": "2026-11-21T03:28:00Z"}"#
+    );
+    assert_eq!(leaf("meta-data/spot/termination-time"), "2026-11-21T03:28:00Z");
+    assert_eq!(
+        leaf("meta-data/events/recommendations/rebalance"),
+        r#"{"noticeTime": "2026-11-21T03:28:00Z"}"#
+    );
 }

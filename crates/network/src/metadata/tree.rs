@@ -102,6 +102,14 @@ fn leaves(i: &InstanceMetadata) -> Vec<(String, Vec<u8>)> {
     if let Some((_, key)) = &i.key {
         put("public-keys/0/openssh-key", format!("{}\n", key.trim_end()));
     }
+    if let Some(at) = i.interruption {
+        let at = at.to_rfc3339_secs();
+        put("spot/instance-action", format!("{{\"action\": \"terminate\", \"time\": \"{at}\"}}"));
+        put("spot/termination-time", at);
+    }
+    if let Some(at) = i.rebalance_at {
+        put("events/recommendations/rebalance", format!("{{\"noticeTime\": \"{}\"}}", at.to_rfc3339_secs()));
+    }
     if let Some(state) = &i.target_lifecycle_state {
         put("autoscaling/target-lifecycle-state", state.clone());
     }

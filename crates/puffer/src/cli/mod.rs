@@ -9,8 +9,10 @@ mod image;
 mod replay;
 mod serve;
 mod simulate;
+mod spot;
 mod status;
 mod teardown;
+mod zone;
 
 use std::process::ExitCode;
 
@@ -43,6 +45,10 @@ enum Command {
     Image(image::Args),
     /// Replay a load against scaling policies in virtual time
     Replay(replay::Args),
+    /// Show and move the Spot market: prices, capacity, interruptions
+    Spot(spot::Args),
+    /// Show zones, declare one down or up, shift a group away from one
+    Zone(zone::Args),
     /// Say what this machine allows, and what to install or change
     Doctor(doctor::Args),
     /// Have launches fail or instances die, on a server with simulated instances
@@ -62,6 +68,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Balancer(args) => balancer::run(args),
         Command::Image(args) => image::run(args),
         Command::Replay(args) => replay::run(&args),
+        Command::Spot(args) => spot::run(&args),
+        Command::Zone(args) => zone::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Simulate(args) => simulate::run(args),
         Command::Teardown(args) => teardown::run(&args),

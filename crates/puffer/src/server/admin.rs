@@ -1,9 +1,11 @@
-//! The administration socket: what `puffer status` and `puffer explain` ask of a running server.
+//! The administration socket: what `puffer status`, `puffer explain`, `puffer spot` and `puffer zone` ask of a
+//! running server.
 //!
 //! One JSON line each way on a unix socket of mode 0600 in the data directory, so the file system says who may ask.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::operator::{Order, Outcome};
 use super::report::{ExplainReport, StatusReport};
 
 /// A question is far shorter.
@@ -43,6 +46,8 @@ pub(crate) enum Question {
         /// At most so many.
         most: usize,
     },
+    /// Something for the person who runs the machines.
+    Order(Order),
     /// End the server (instances and balancers go on).
     Stop,
 }
@@ -59,17 +64,19 @@ pub(crate) enum Answer {
     Done,
     /// To [`Question::Events`]: as EventBridge has them.
     Events(Vec<serde_json::Value>),
+    /// To [`Question::Order`].
+    Outcome(Outcome),
     /// To [`Question::Stop`].
     Stopping,
     /// The question cannot be answered; why.
     Error(String),
 }
 
+/// What answers questions.
+pub(crate) type Answers = dyn Fn(Question) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
+
 /// Answers questions with `answer` until dropped.
-pub(crate) async fn serve(
-    path: &Path,
-    answer: Arc<dyn Fn(Question) -> Answer + Send + Sync>,
-) -> anyhow::Result<()> {
+pub(crate) async fn serve(path: &Path, answer: Arc<Answers>) -> anyhow::Result<()> {
     // The data directory's lock is ours, so a socket there is left over from a server that died.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path)?;
@@ -88,15 +95,12 @@ pub(crate) async fn serve(
     }
 }
 
-async fn exchange(
-    mut stream: UnixStream,
-    answer: &(dyn Fn(Question) -> Answer + Send + Sync),
-) -> anyhow::Result<()> {
+async fn exchange(mut stream: UnixStream, answer: &Answers) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     BufReader::new(reader.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(question) => answer(question),
+        Ok(question) => answer(question).await,
         Err(error) => Answer::Error(format!("not a question: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
@@ -132,9 +136,11 @@ mod tests {
     async fn questions_get_answers_and_nonsense_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.sock");
-        let answer = Arc::new(|q: Question| match q {
-            Question::Stop => Answer::Stopping,
-            _ => Answer::Error("no".into()),
+        let answer: Arc<Answers> = Arc::new(|q: Question| {
+            Box::pin(std::future::ready(match q {
+                Question::Stop => Answer::Stopping,
+                _ => Answer::Error("no".into()),
+            }))
         });
         let serving = tokio::spawn({
             let path = path.clone();

@@ -10,6 +10,7 @@ mod console;
 mod images;
 mod names;
 mod network;
+pub(crate) mod operator;
 mod reconcilers;
 pub(crate) mod report;
 pub(crate) mod simulate;
@@ -159,28 +160,53 @@ fn answers(
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     stop: Arc<watch::Sender<bool>>,
-) -> Arc<dyn Fn(Question) -> Answer + Send + Sync> {
+) -> Arc<admin::Answers> {
     Arc::new(move |question| match question {
+        Question::Order(order) => {
+            let (store, now) = (store.clone(), clock.now());
+            Box::pin(async move {
+                operator::carry_out(&store, order, now).await.map_or_else(Answer::Error, Answer::Outcome)
+            })
+        }
+        question => {
+            let answer = answer_now(kind, simulated.as_ref(), &store, &metrics, &*clock, &stop, question);
+            Box::pin(std::future::ready(answer))
+        }
+    })
+}
+
+/// Answers what needs no waiting.
+fn answer_now(
+    kind: compute::Kind,
+    simulated: Option<&Arc<SimulatedDriver>>,
+    store: &Store,
+    metrics: &Metrics,
+    clock: &dyn Clock,
+    stop: &watch::Sender<bool>,
+    question: Question,
+) -> Answer {
+    match question {
         Question::Status => {
             let now = clock.now();
-            let value_of = |group: &Group, policy: &ScalingPolicy| newest_value(&metrics, group, policy, now);
+            let value_of = |group: &Group, policy: &ScalingPolicy| newest_value(metrics, group, policy, now);
             let bind_port = |port| balancing::ports(kind).port(port);
-            Answer::Status(Box::new(report::status(&store, &value_of, &bind_port)))
+            Answer::Status(Box::new(report::status(store, &value_of, &bind_port)))
         }
-        Question::Explain { what } => match report::explain(&store, &what) {
+        Question::Explain { what } => match report::explain(store, &what) {
             Some(explained) => Answer::Explained(explained),
             None => Answer::Error(format!("there is no activity and no group named {what}")),
         },
-        Question::Simulate(what) => match &simulated {
+        Question::Simulate(what) => match simulated {
             Some(driver) => what.apply(driver).map_or_else(Answer::Error, |()| Answer::Done),
             None => Answer::Error(format!("this server's instances are real ({})", kind.name())),
         },
-        Question::Events { group, most } => Answer::Events(report::events(&store, group.as_deref(), most)),
+        Question::Events { group, most } => Answer::Events(report::events(store, group.as_deref(), most)),
         Question::Stop => {
             stop.send_replace(true);
             Answer::Stopping
         }
-    })
+        Question::Order(_) => Answer::Error("this order has to wait for the disk".to_owned()),
+    }
 }
 
 /// The newest datapoint of what a target-tracking policy watches, if that is one plain metric.

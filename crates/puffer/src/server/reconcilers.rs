@@ -11,8 +11,8 @@ use puffer_control::image_build::{BuildRooms, ImageBuild};
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     ActivityPrune, AlarmAction, AlarmEvaluate, CompositeEvaluate, ImageSource, InstanceAction, MetricCollect,
-    MetricFlush, NoFiles, Notify, PolicyExecute, Predict, RunningReconciler, ScheduleRun, TriggerEvaluate,
-    spawn,
+    MetricFlush, NoFiles, Notify, PolicyExecute, Predict, RunningReconciler, ScheduleRun, SpotMarketFollow,
+    TriggerEvaluate, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -106,6 +106,7 @@ pub(super) async fn start(
         spawn(usage, stopped.clone()),
         spawn(MetricFlush::new(metrics.clone()), stopped.clone()),
         spawn(Notify::new(store.clone(), Arc::clone(clock)), stopped.clone()),
+        spawn(SpotMarketFollow::new(store.clone(), Arc::clone(clock)), stopped.clone()),
         spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),
     ];
     running.extend(network.running);

@@ -15,7 +15,7 @@ use crate::ec2::requirements::Requirements;
 use crate::ec2::spot::Quote;
 use crate::ec2::{InstanceLifecycle, Price};
 
-pub use pick::{Planned, misfit, pick, pick_any};
+pub use pick::{Floor, Planned, misfit, pick, pick_any};
 
 /// Overrides of a policy (AWS's quota).
 pub const OVERRIDES_MAX: usize = 40;
@@ -242,6 +242,8 @@ pub struct ZoneOffer {
     pub quote: Quote,
     /// Below the maximum price and within price protection.
     pub allowed: bool,
+    /// So near the maximum price that instances there are advised to move.
+    pub risky: bool,
 }
 
 impl Offer {

@@ -55,17 +55,28 @@ fn of(counts: &Counts, instance_type: &str, zone: &str, lifecycle: InstanceLifec
     counts.iter().find(|c| c.0 == instance_type && c.1 == zone && c.2 == lifecycle).map_or(0, |c| c.3)
 }
 
-/// What to launch in `zone`, if anything can be had there. Types that `avoid` names are left out.
+/// What a launch must be worth at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// Units.
+    pub weight: u32,
+    /// Spot: the pool's depth.
+    pub depth: u32,
+    /// Spot: not so near the maximum price that it would have to move again.
+    pub steady: bool,
+}
+
+/// What to launch in `zone`, if anything can be had there that is no worse than `floor`.
 pub fn pick(
     mix: &Mix,
     zone: &str,
     lifecycle: InstanceLifecycle,
     planned: &Planned,
-    avoid: &dyn Fn(&Offer) -> bool,
+    floor: &Floor,
 ) -> Option<Pool> {
     let offer = match lifecycle {
-        InstanceLifecycle::OnDemand => on_demand(mix, avoid)?,
-        InstanceLifecycle::Spot => spot(mix, zone, planned, avoid)?,
+        InstanceLifecycle::OnDemand => on_demand(mix, floor)?,
+        InstanceLifecycle::Spot => spot(mix, zone, planned, floor)?,
     };
     Some(pool(offer, lifecycle))
 }
@@ -85,8 +96,8 @@ fn pool(offer: &Offer, lifecycle: InstanceLifecycle) -> Pool {
     }
 }
 
-fn on_demand<'m>(mix: &'m Mix, avoid: &dyn Fn(&Offer) -> bool) -> Option<&'m Offer> {
-    let mut allowed = mix.offers.iter().filter(|o| o.on_demand_allowed && !avoid(o));
+fn on_demand<'m>(mix: &'m Mix, floor: &Floor) -> Option<&'m Offer> {
+    let mut allowed = mix.offers.iter().filter(|o| o.on_demand_allowed && o.weight >= floor.weight);
     match mix.distribution.on_demand_strategy {
         super::OnDemandStrategy::Prioritized => allowed.next(),
         super::OnDemandStrategy::LowestPrice => allowed.min_by_key(|o| o.on_demand.per_unit(o.weight)),
@@ -101,24 +112,23 @@ struct Ranked<'m> {
     depth: u32,
 }
 
-fn spot<'m>(
-    mix: &'m Mix,
-    zone: &str,
-    planned: &Planned,
-    avoid: &dyn Fn(&Offer) -> bool,
-) -> Option<&'m Offer> {
+fn spot<'m>(mix: &'m Mix, zone: &str, planned: &Planned, floor: &Floor) -> Option<&'m Offer> {
     let spot = InstanceLifecycle::Spot;
     let mut open: Vec<Ranked<'m>> = Vec::new();
     for (at, offer) in mix.offers.iter().enumerate() {
         let Some(here) = offer.in_zone(zone).filter(|o| o.allowed) else { continue };
         let taken = planned.launched(&offer.instance_type, zone, spot);
-        if here.quote.left.is_some_and(|left| left <= taken) || avoid(offer) {
+        let full = here.quote.left.is_some_and(|left| left <= taken);
+        if full || offer.weight < floor.weight || (floor.steady && here.risky) {
             continue;
         }
         let depth = match here.quote.left {
             Some(left) => here.quote.depth.min(left - taken),
             None => here.quote.depth,
         };
+        if depth < floor.depth {
+            continue;
+        }
         open.push(Ranked { at, offer, price: here.quote.price.per_unit(offer.weight), depth });
     }
     let deepest = open.iter().map(|r| r.depth).max()?;
@@ -160,7 +170,7 @@ pub fn misfit(mix: &Mix, instance_type: &str, zone: &str, lifecycle: InstanceLif
                 SpotStrategy::CapacityOptimized => shallow,
                 SpotStrategy::CapacityOptimizedPrioritized => shallow / i64::from(NEARLY + 1) * 1000 + rank,
                 SpotStrategy::PriceCapacityOptimized => {
-                    let good = pick(mix, zone, lifecycle, &Planned::default(), &|_| false);
+                    let good = pick(mix, zone, lifecycle, &Planned::default(), &Floor::default());
                     if good.is_some_and(|p| p.instance_type == instance_type) { 0 } else { price }
                 }
             }

@@ -16,6 +16,7 @@ fn mix(distribution: Distribution, rows: &[Row]) -> Mix {
             zone: "a".into(),
             quote: Quote { price: Price(row.3), left: row.4, depth: row.5 },
             allowed: true,
+            risky: false,
         }],
     };
     Mix {
@@ -26,9 +27,7 @@ fn mix(distribution: Distribution, rows: &[Row]) -> Mix {
     }
 }
 
-fn none(_: &Offer) -> bool {
-    false
-}
+const ANY: Floor = Floor { weight: 0, depth: 0, steady: false };
 
 #[test]
 fn shares() {
@@ -52,7 +51,7 @@ fn shares() {
 fn on_demand_by_priority_or_price_per_unit() {
     let rows: &[Row] = &[("m", 1, 96, 30, None, 5), ("c", 1, 85, 40, None, 5), ("r", 4, 126, 50, None, 5)];
     let mut m = mix(Distribution::default(), rows);
-    let of = |m: &Mix| pick(m, "a", OnDemand, &Planned::default(), &none).unwrap().instance_type;
+    let of = |m: &Mix| pick(m, "a", OnDemand, &Planned::default(), &ANY).unwrap().instance_type;
     assert_eq!(of(&m), "m");
     m.distribution.on_demand_strategy = OnDemandStrategy::LowestPrice;
     assert_eq!(of(&m), "r");
@@ -76,9 +75,9 @@ fn spot_strategies() {
     ];
     for (spot_strategy, want) in table {
         let m = mix(Distribution { spot_strategy, spot_pools: Some(1), ..Distribution::default() }, rows);
-        let got = pick(&m, "a", Spot, &Planned::default(), &none).unwrap();
+        let got = pick(&m, "a", Spot, &Planned::default(), &ANY).unwrap();
         assert_eq!(got.instance_type, want, "{spot_strategy:?}");
-        assert!(pick(&m, "b", Spot, &Planned::default(), &none).is_none(), "no such pool");
+        assert!(pick(&m, "b", Spot, &Planned::default(), &ANY).is_none(), "no such pool");
     }
 }
 
@@ -90,7 +89,7 @@ fn lowest_price_spreads_over_its_pools() {
     planned.add_member("c", "a", Spot);
     let mut taken = Vec::new();
     for _ in 0..4 {
-        let pool = pick(&m, "a", Spot, &planned, &none).unwrap();
+        let pool = pick(&m, "a", Spot, &planned, &ANY).unwrap();
         planned.add_launch(&pool, "a");
         taken.push(pool.instance_type);
     }
@@ -104,18 +103,25 @@ fn pools_run_out_and_those_not_allowed_are_left_out() {
     let mut planned = Planned::default();
     let mut taken = Vec::new();
     for _ in 0..3 {
-        let pool = pick(&m, "a", Spot, &planned, &none).unwrap();
+        let pool = pick(&m, "a", Spot, &planned, &ANY).unwrap();
         planned.add_launch(&pool, "a");
         taken.push(pool.instance_type);
     }
     assert_eq!(taken, ["m", "m", "c"]);
     m.offers[1].spot[0].allowed = false;
-    assert!(pick(&m, "a", Spot, &planned, &none).is_none());
+    assert!(pick(&m, "a", Spot, &planned, &ANY).is_none());
     assert_eq!(pick_any(&m, Spot).unwrap().instance_type, "m");
-    assert!(
-        pick(&m, "a", OnDemand, &planned, &|o| o.instance_type == "m")
-            .is_some_and(|p| p.instance_type == "c")
-    );
+    let heavier = Floor { weight: 2, ..ANY };
+    assert!(pick(&m, "a", OnDemand, &planned, &heavier).is_none());
+    m.offers[1].weight = 2;
+    assert_eq!(pick(&m, "a", OnDemand, &planned, &heavier).unwrap().instance_type, "c");
+    // What is shallower than the floor or too near its maximum price is no way out.
+    m.offers[1].spot[0].allowed = true;
+    assert!(pick(&m, "a", Spot, &planned, &Floor { depth: DEPTH_MAX, ..ANY }).is_some());
+    m.offers[1].spot[0].risky = true;
+    assert!(pick(&m, "a", Spot, &planned, &Floor { steady: true, ..ANY }).is_none());
+    m.offers[1].spot[0].quote.depth = 3;
+    assert!(pick(&m, "a", Spot, &planned, &Floor { depth: 4, ..ANY }).is_none());
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::Note;
+use super::{Note, capacity_rebalance};
 use crate::autoscaling::mixed::misfit;
 use crate::autoscaling::view::{GroupView, MemberView};
 use crate::autoscaling::{HealthStatus, InstanceSource};
@@ -36,6 +36,8 @@ pub struct Choice {
     pub index: usize,
     /// How it was chosen.
     pub reason: String,
+    /// Its Spot capacity is at risk, which is why it goes.
+    pub at_risk: bool,
 }
 
 /// Chooses members one by one; each choice counts for the next.
@@ -57,11 +59,17 @@ impl<'v, 'a> Chooser<'v, 'a> {
         if free.is_empty() {
             return Err(Note::AllProtected { excess });
         }
-        let is_unhealthy = |i: &usize| self.member(*i).member.health == HealthStatus::Unhealthy;
-        let unhealthy: Vec<usize> = free.iter().copied().filter(is_unhealthy).collect();
-        let (mut left, mut reason) = match unhealthy.is_empty() {
-            false => (unhealthy, "unhealthy instances go first".to_owned()),
-            true => {
+        let some = |keep: &dyn Fn(&MemberView<'_>) -> bool| -> Option<Vec<usize>> {
+            let kept: Vec<usize> = free.iter().copied().filter(|&i| keep(self.member(i))).collect();
+            (!kept.is_empty()).then_some(kept)
+        };
+        let unhealthy = some(&|m| m.member.health == HealthStatus::Unhealthy);
+        let risky = some(&|m| capacity_rebalance::is_at_risk(self.view, m)).filter(|_| unhealthy.is_none());
+        let at_risk = risky.is_some();
+        let (mut left, mut reason) = match (unhealthy, risky) {
+            (Some(unhealthy), _) => (unhealthy, "unhealthy instances go first".to_owned()),
+            (None, Some(risky)) => (risky, "Spot instances at risk go first".to_owned()),
+            (None, None) => {
                 let (left, reason) = self.in_fullest_zones(free);
                 self.of_exceeding_share(left, reason)
             }
@@ -93,7 +101,7 @@ impl<'v, 'a> Chooser<'v, 'a> {
             reason.push_str(&format!("; chance among {}", left.len()));
         }
         self.stays[index] = false;
-        Ok(Choice { index, reason })
+        Ok(Choice { index, reason, at_risk })
     }
 
     fn member(&self, index: usize) -> &MemberView<'a> {

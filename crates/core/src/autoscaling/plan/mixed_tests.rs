@@ -5,10 +5,10 @@ use rand_pcg::Pcg64;
 use super::*;
 use crate::autoscaling::mixed::{Distribution, Mix, Offer, SpotStrategy, ZoneOffer};
 use crate::autoscaling::view::fixtures::{NOW, group, member, running, view};
-use crate::autoscaling::{Member, ZonalShift, ZoneImpairment};
+use crate::autoscaling::{HealthStatus, LifecycleState, Member, ZonalShift, ZoneImpairment};
 use crate::ec2::InstanceLifecycle::{OnDemand, Spot};
 use crate::ec2::spot::Quote;
-use crate::ec2::{Instance, InstanceLifecycle, Price};
+use crate::ec2::{Instance, InstanceLifecycle, Interruption, InterruptionCause, Price, SpotTerms};
 
 /// Types with weight; Spot at a third of the price, `left` instances in each pool.
 fn mix(base: u32, percent: u32, types: &[(&str, u32)], left: Option<u32>) -> Mix {
@@ -16,6 +16,7 @@ fn mix(base: u32, percent: u32, types: &[(&str, u32)], left: Option<u32>) -> Mix
         zone: zone.into(),
         quote: Quote { price: Price(price), left, depth: left.map_or(9, |n| n.min(9)) },
         allowed: true,
+        risky: false,
     };
     let offer = |(at, (name, weight)): (usize, &(&str, u32))| {
         let price = 90 * u64::from(*weight) + at as u64;
@@ -203,12 +204,96 @@ fn a_shifted_zone_takes_nothing_and_keeps_what_it_has() {
     // What fails there stays if the group says so.
     let mut sick = m;
     sick[0].zone = "b".into();
-    (sick[0].health, sick[0].unhealthy_cause) =
-        (crate::autoscaling::HealthStatus::Unhealthy, Some(UnhealthyCause::Elb));
+    (sick[0].health, sick[0].unhealthy_cause) = (HealthStatus::Unhealthy, Some(UnhealthyCause::Elb));
     g.zonal_shift = Some(ZonalShift { zone: "b".into(), until });
     assert_eq!(ended(&decide(&g, &sick, &types, 1)), ["i-0"]);
     g.zone_impairment.ignore_unhealthy = true;
     assert!(ended(&decide(&g, &sick, &types, 1)).is_empty());
+}
+
+/// Running Spot instances of `m`, those in `risky` advised to move, those in `noticed` with their notice.
+fn at_risk(m: &[Member], risky: &[&str], noticed: &[&str]) -> Vec<Instance> {
+    let mut all = running(m);
+    for i in &mut all {
+        let mut terms = SpotTerms::default();
+        if risky.contains(&i.id.as_str()) {
+            terms.rebalance_at = Some(NOW);
+        }
+        if noticed.contains(&i.id.as_str()) {
+            let cause = InterruptionCause::User;
+            terms.interruption = Some(Interruption { noticed_at: NOW, ends_at: NOW, cause });
+        }
+        i.spot = Some(terms);
+    }
+    all
+}
+
+#[test]
+fn capacity_at_risk_is_replaced_before_it_goes() {
+    let spot = |zone| (zone, "m5.large", 1, Spot);
+    let mut m = members(&[spot("a"), spot("b"), spot("c"), spot("a"), spot("b")]);
+    let mut types = mix(0, 0, &[("m5.large", 1), ("c5.large", 1)], None);
+    let mut g = group(0, 5, 5);
+    let look = |g: &crate::autoscaling::Group, m: &[Member], i: &[Instance], types: &Mix| {
+        let mut v = view(g, m, i);
+        v.mix = Some(types);
+        plan(&v, &mut Pcg64::seed_from_u64(1))
+    };
+    let i = at_risk(&m, &["i-1", "i-3"], &[]);
+    assert_eq!(look(&g, &m, &i, &types).notes, [Note::Converged], "only if the group asks for it");
+    g.capacity_rebalance = true;
+    let got = look(&g, &m, &i, &types);
+    assert!(
+        matches!(&got.actions[..], [Action::Launch { why: LaunchWhy::CapacityRebalance, .. }]),
+        "{got:?}"
+    );
+    // While it comes nothing else happens; once it serves, one at risk goes, and the next is replaced.
+    let mut new = member("i-new", "a");
+    (new.surplus, new.state, new.lifecycle) = (true, LifecycleState::Pending, Spot);
+    m.push(new);
+    let i = at_risk(&m, &["i-1", "i-3"], &[]);
+    assert!(look(&g, &m, &i, &types).actions.is_empty());
+    m[5].state = LifecycleState::InService;
+    let got = look(&g, &m, &i, &types);
+    assert!(
+        matches!(&got.actions[..], [Action::Terminate { why: TerminateWhy::AtRisk, instance_id, .. }]
+            if ["i-1", "i-3"].contains(&instance_id.as_str())),
+        "{got:?}"
+    );
+    m.pop();
+    // Protected ones are left to the market.
+    m[1].protected = true;
+    let i = at_risk(&m, &["i-1"], &["i-1"]);
+    assert_eq!(look(&g, &m, &i, &types).notes, [Note::Converged]);
+    m[1].protected = false;
+    // With the notice it goes at once, and its place is filled.
+    let got = look(&g, &m, &i, &types);
+    assert_eq!(ended(&got), ["i-1"]);
+    assert_eq!(bought(&got), (0, 1));
+    assert!(
+        got.actions.iter().any(|a| matches!(a, Action::Terminate { why: TerminateWhy::Interrupted, .. }))
+    );
+    // A pool that is worse is no way out.
+    let i = at_risk(&m, &["i-1"], &[]);
+    for offer in &mut types.offers {
+        let own = offer.instance_type == "m5.large";
+        for pool in offer.spot.iter_mut().filter(|p| !(own && p.zone == "b")) {
+            pool.quote.depth = 1;
+        }
+    }
+    types.offers[0].spot[1].risky = true;
+    assert_eq!(look(&g, &m, &i, &types).notes, [Note::NoType]);
+}
+
+#[test]
+fn a_newcomer_on_top_takes_the_place_of_one_that_goes_by_itself() {
+    let spot = |zone| (zone, "m5.large", 1, Spot);
+    let mut m = members(&[spot("a"), spot("b"), spot("c")]);
+    m[1].state = LifecycleState::Terminating;
+    (m[2].surplus, m[2].state) = (true, LifecycleState::Pending);
+    let types = mix(0, 0, &[("m5.large", 1)], None);
+    assert!(decide(&group(0, 5, 2), &m, &types, 1).actions.is_empty());
+    assert_eq!(bought(&decide(&group(0, 5, 3), &m, &types, 1)), (0, 1));
 }
 
 const TYPES: [(&str, u32); 3] = [("m5.large", 2), ("m5.xlarge", 4), ("c5.large", 1)];

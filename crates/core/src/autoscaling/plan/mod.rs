@@ -2,11 +2,13 @@
 //!
 //! [`plan`] compares what is wanted with what counts and answers with actions, or with the reason for none. In order:
 //! unhealthy, outdated and overdue members go (their places are filled in the same plan, see [`replace`]), then the difference to
-//! `desired` is launched or terminated, then, if all is quiet, the zones are evened out by launching one more first.
+//! `desired` is launched or terminated, then, if all is quiet, Spot members at risk get replacements (see
+//! [`capacity_rebalance`]) or else the zones are evened out by launching one more first.
 //!
 //! Invariants, whatever the input:
 //! * counted members plus launches never exceed `desired` (so never `max`), but for two kinds of excess that do not add up: surplus
-//!   launches of a rebalance, at most [`zones::surplus_max`]; and spares launched ahead of those they replace, where the instance
+//!   launches of a rebalance (of zones or of Spot capacity, together), at most [`zones::surplus_max`] units, or one instance if
+//!   that is heavier; and spares launched ahead of those they replace, where the instance
 //!   maintenance policy or the instance refresh asks for it: with them at most `ceil(MaxHealthyPercentage × desired)` units,
 //!   and `desired` and the largest weight where the percentages leave no other way; with weights, launches go on until
 //!   `desired` is reached, so that it may be exceeded by less than the largest weight;
@@ -14,6 +16,7 @@
 //! * a protected member is never chosen to shrink the group;
 //! * a converged group gives no action.
 
+mod capacity_rebalance;
 pub mod choose;
 #[cfg(test)]
 mod cost_tests;
@@ -47,6 +50,8 @@ pub enum LaunchWhy {
     Replacement,
     /// To even out the zones; another one goes once it is in service.
     Rebalance,
+    /// In place of a Spot instance at risk, which goes once this one is in service.
+    CapacityRebalance,
     /// In place of one that an instance refresh replaced.
     Refresh,
     /// In place of one that reached the maximum lifetime.
@@ -75,6 +80,10 @@ pub enum TerminateWhy {
     Difference(u32, u32),
     /// Unhealthy.
     Unhealthy(UnhealthyCause),
+    /// Its Spot capacity is at risk, and its replacement serves.
+    AtRisk,
+    /// Its Spot capacity is being taken back.
+    Interrupted,
     /// The group is being deleted.
     GroupDeleted,
     /// An instance refresh replaces it.
@@ -214,6 +223,7 @@ pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
     }
     // Of each member: whether it stays counted in this plan.
     let mut stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
+    capacity_rebalance::end_interrupted(view, &mut stays, &mut plan);
     let mut exchange = replace::Exchange::begin(view, &mut stays, &mut plan);
     exchange.fill(&mut stays, &mut plan);
     let n = match Mutation::LaunchTwice.is_on() {
@@ -228,7 +238,10 @@ pub fn plan(view: &GroupView<'_>, rng: &mut dyn Rng) -> Plan {
     }
     let settled = n >= desired && n - desired < view.weight_max() && plan.actions.is_empty();
     if settled && exchange.is_idle() {
-        zones::rebalance(view, &stays, &mut plan, rng);
+        capacity_rebalance::replace(view, &stays, &mut plan, rng);
+        if plan.actions.is_empty() {
+            zones::rebalance(view, &stays, &mut plan, rng);
+        }
     } else {
         exchange.launch_ahead(&stays, &mut plan, rng);
     }
@@ -283,8 +296,10 @@ fn launch(
     }
     // `desired` is within the bounds by construction; the minimum is for records that are not.
     let max = if Mutation::IgnoreMax.is_on() { u32::MAX } else { group.max };
-    let wanted = group.desired.min(max).saturating_sub(n);
-    let wanted = group.desired.min(group.max).saturating_sub(n);
+    // A newcomer on top of the capacity, whose counterpart went by itself meanwhile, fills that one's place.
+    let coming = view.members.iter().filter(|m| m.member.surplus && m.member.is_pending());
+    let coming = sum(coming.map(|m| m.member.weight));
+    let wanted = group.desired.min(max).saturating_sub(n).saturating_sub(coming);
     let why = |launched: u32| exchange.why(launched).unwrap_or(LaunchWhy::Difference(n, group.desired));
     // What waits in the pool is as old as what a refresh replaces.
     let mut launched = match view.refresh {
@@ -329,7 +344,10 @@ fn shrink(view: &GroupView<'_>, n: u32, stays: &mut [bool], plan: &mut Plan, rng
         excess -= view.members[choice.index].member.weight;
         plan.actions.push(Action::Terminate {
             instance_id: view.members[choice.index].member.instance_id.clone(),
-            why: TerminateWhy::Difference(n, group.desired),
+            why: match choice.at_risk {
+                true => TerminateWhy::AtRisk,
+                false => TerminateWhy::Difference(n, group.desired),
+            },
             chosen_by: choice.reason,
         });
     }

@@ -12,7 +12,7 @@ use rand::{Rng, RngExt};
 
 use super::{Action, LaunchWhy, Note, Plan};
 use crate::Timestamp;
-use crate::autoscaling::mixed::{Mix, Offer, Planned, Pool, pick, pick_any};
+use crate::autoscaling::mixed::{Floor, Mix, Planned, Pool, pick, pick_any};
 use crate::autoscaling::process;
 use crate::autoscaling::texts;
 use crate::autoscaling::view::GroupView;
@@ -96,25 +96,40 @@ impl<'v> Places<'v> {
         places
     }
 
-    /// The place of the next launch, counting it in.
+    /// The place of the next launch, counting it in. If nothing is to be had anywhere, the launch is planned all the same: it is
+    /// refused with the reason, which the group's activities then show, and the group waits.
     pub(super) fn next(&mut self, rng: &mut dyn Rng) -> Result<Place, Note> {
-        let lifecycle = self.mix.map(|mix| self.lacking(mix));
-        self.next_of(lifecycle, &|_| false, rng)
+        let order = self.order(rng);
+        let Some(&first) = order.first() else { return Err(self.none_left()) };
+        let Some(mix) = self.mix else { return Ok(self.take(first, None, rng)) };
+        let lifecycle = self.lacking(mix);
+        let found = self.pool(mix, lifecycle, &order, &Floor::default());
+        let (index, pool) = match found {
+            Some(found) => found,
+            None => (first, pick_any(mix, lifecycle).ok_or(Note::NoType)?),
+        };
+        Ok(self.take(index, Some(pool), rng))
     }
 
-    /// The same for a launch that is to be bought in one way, without the types that `avoid` names.
+    /// The same for a launch that is to be bought in one way and to be no worse than `floor`; nothing if there is no such thing.
     pub(super) fn next_of(
         &mut self,
         lifecycle: Option<InstanceLifecycle>,
-        avoid: &dyn Fn(&Offer) -> bool,
+        floor: &Floor,
         rng: &mut dyn Rng,
     ) -> Result<Place, Note> {
         let order = self.order(rng);
         let Some(&first) = order.first() else { return Err(self.none_left()) };
-        let (index, pool) = match (self.mix, lifecycle) {
-            (Some(mix), Some(lifecycle)) => self.pool(mix, lifecycle, &order, avoid)?,
-            _ => (first, None),
-        };
+        match (self.mix, lifecycle) {
+            (Some(mix), Some(lifecycle)) => {
+                let (index, pool) = self.pool(mix, lifecycle, &order, floor).ok_or(Note::NoType)?;
+                Ok(self.take(index, Some(pool), rng))
+            }
+            _ => Ok(self.take(first, None, rng)),
+        }
+    }
+
+    fn take(&mut self, index: usize, pool: Option<Pool>, rng: &mut dyn Rng) -> Place {
         let zone = &mut self.zones[index];
         let subnet = zone.subnets[rng.random_range(0..zone.subnets.len())];
         let place = Place { zone: zone.name.to_owned(), subnet: subnet.to_owned(), pool };
@@ -123,7 +138,7 @@ impl<'v> Places<'v> {
             self.planned.add_launch(pool, &place.zone);
             *self.bought(pool.lifecycle) += pool.weight;
         }
-        Ok(place)
+        place
     }
 
     /// The zones that take a launch, the emptiest first, chance among equals.
@@ -139,33 +154,24 @@ impl<'v> Places<'v> {
         order.into_iter().map(|(_, _, index)| index).collect()
     }
 
-    /// The first zone in which something is to be had, and what. If nothing is anywhere, the launch is planned all the same:
-    /// it is refused with the reason, which the group's activities then show, and the group waits.
+    /// The first zone in which something is to be had, and what.
     fn pool(
         &self,
         mix: &Mix,
         lifecycle: InstanceLifecycle,
         order: &[usize],
-        avoid: &dyn Fn(&Offer) -> bool,
-    ) -> Result<(usize, Option<Pool>), Note> {
+        floor: &Floor,
+    ) -> Option<(usize, Pool)> {
         let find = |lifecycle| {
             order.iter().find_map(|&index| {
-                Some((index, pick(mix, self.zones[index].name, lifecycle, &self.planned, avoid)?))
+                Some((index, pick(mix, self.zones[index].name, lifecycle, &self.planned, floor)?))
             })
         };
-        if let Some((index, pool)) = find(lifecycle) {
-            return Ok((index, Some(pool)));
-        }
-        if mix.fallback
-            && lifecycle == InstanceLifecycle::Spot
-            && let Some((index, pool)) = find(InstanceLifecycle::OnDemand)
-        {
-            return Ok((index, Some(Pool { fallback: true, ..pool })));
-        }
-        match (pick_any(mix, lifecycle), order.first()) {
-            (Some(pool), Some(&index)) => Ok((index, Some(pool))),
-            _ => Err(Note::NoType),
-        }
+        let falls_back = mix.fallback && lifecycle == InstanceLifecycle::Spot;
+        find(lifecycle).or_else(|| {
+            let (index, pool) = find(InstanceLifecycle::OnDemand).filter(|_| falls_back)?;
+            Some((index, Pool { fallback: true, ..pool }))
+        })
     }
 
     /// What the distribution lacks: On-Demand up to its share, then Spot.
@@ -187,6 +193,34 @@ impl<'v> Places<'v> {
             None => Note::NoSubnet,
         }
     }
+}
+
+/// Places for launches of `capacity` units in one zone (and one of its subnets, if named), at most `most` instances. Whether the zone lacked
+/// capacity before does not matter: the caller asks for it.
+pub fn places_in(
+    view: &GroupView<'_>,
+    zone: &str,
+    subnet: Option<&str>,
+    capacity: u32,
+    most: u32,
+    rng: &mut dyn Rng,
+) -> Vec<Place> {
+    let stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
+    let mut places = Places::new(view, &stays);
+    places.desired = places.desired.saturating_add(capacity);
+    places.zones.retain(|z| z.name == zone);
+    places.zones.iter_mut().for_each(|z| z.blocked_until = None);
+    let mut found: Vec<Place> = Vec::new();
+    let mut units = 0;
+    while units < capacity && found.len() < most as usize {
+        let Ok(mut place) = places.next(rng) else { break };
+        if let Some(subnet) = subnet {
+            subnet.clone_into(&mut place.subnet);
+        }
+        units += place.units();
+        found.push(place);
+    }
+    found
 }
 
 fn in_zone(view: &GroupView<'_>, stays: &[bool], zone: &str) -> u32 {
@@ -220,7 +254,7 @@ pub(super) fn rebalance(view: &GroupView<'_>, stays: &[bool], plan: &mut Plan, r
     }
     // A zone without capacity now cannot help; launching elsewhere must make things better, too.
     let lifecycle = view.mix.map(|_| lightest.lifecycle);
-    if let Ok(place) = Places::new(view, stays).next_of(lifecycle, &|_| false, rng) {
+    if let Ok(place) = Places::new(view, stays).next_of(lifecycle, &Floor::default(), rng) {
         let most = crowded.iter().map(|z| in_zone(view, stays, z)).max().unwrap_or(0);
         let leaves = crowded.iter().any(|z| !view.zones.iter().any(|known| known.name == *z));
         let spare = view.n_counted().saturating_sub(view.group.desired) + place.units();
