@@ -1,5 +1,7 @@
 """Composite alarms and the EC2 actions of metric alarms, with boto3."""
 
+import json
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -75,6 +77,38 @@ def test_what_cannot_be_is_refused(cloudwatch, settings):
     assert refused.value.response["Error"]["Code"] in ("ValidationError", "InvalidParameterValue")
     found = cloudwatch.describe_alarms(AlarmNames=[name], AlarmTypes=["CompositeAlarm"])
     assert found["CompositeAlarms"] == []
+
+
+def test_alarms_tell_topics(cloudwatch, server):
+    sns, sqs = server.client("sns"), server.client("sqs")
+    topic = sns.create_topic(Name="alarms")["TopicArn"]
+    queue = sqs.create_queue(QueueName="alarms")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    with pytest.raises(ClientError, match="does not exist"):
+        metric_alarm(cloudwatch, "told", AlarmActions=[topic + "x"])
+    metric_alarm(cloudwatch, "told", AlarmActions=[topic])
+    cloudwatch.put_composite_alarm(AlarmName="told-too", AlarmRule="ALARM(told)", AlarmActions=[topic])
+    until(lambda: composite(cloudwatch, "told-too")["StateValue"] == "OK", "OK")
+    cloudwatch.set_alarm_state(AlarmName="told", StateValue="ALARM", StateReason="test")
+
+    messages = {}
+
+    def told():
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            body = json.loads(message["Body"])
+            messages[json.loads(body["Message"])["AlarmName"]] = body
+        return len(messages) == 2
+
+    until(told, "both messages")
+    assert messages["told"]["Subject"].startswith('ALARM: "told" in ')
+    message = json.loads(messages["told"]["Message"])
+    assert (message["OldStateValue"], message["NewStateValue"]) == ("INSUFFICIENT_DATA", "ALARM")
+    assert message["Trigger"]["MetricName"] == "told"
+    assert json.loads(messages["told-too"]["Message"])["AlarmRule"] == "ALARM(told)"
+    cloudwatch.delete_alarms(AlarmNames=["told-too", "told"])
+    sns.delete_topic(TopicArn=topic)
+    sqs.delete_queue(QueueUrl=queue)
 
 
 def test_an_alarm_stops_its_instance(cloudwatch, ec2):

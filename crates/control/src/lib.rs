@@ -28,6 +28,7 @@ mod schedule_run;
 mod spot_market;
 mod target_sync;
 mod tick;
+mod topic_action;
 mod trigger_evaluate;
 mod wake;
 
@@ -55,4 +56,5 @@ pub use reconciler::{Reconciler, RunningReconciler, spawn};
 pub use schedule_run::{ScheduleRun, ScheduleRunStatus};
 pub use spot_market::SpotMarketFollow;
 pub use target_sync::{TargetSync, TargetSyncStatus};
+pub use topic_action::TopicAction;
 pub use trigger_evaluate::{TriggerEvaluate, TriggerStatus};

@@ -26,7 +26,7 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
              `puffer:` on a group ask for [second-level reaction](second-level-reaction.md)."
         }
         "cloudwatch" => {
-            "Metrics and metric alarms. Composite alarms, anomaly detection, dashboards, metric streams and insight rules do \
+            "Metrics, metric alarms and composite alarms. Anomaly detection, dashboards, metric streams and insight rules do \
              not exist."
         }
         "ec2" => {
@@ -79,12 +79,16 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
         ("autoscaling", "StartInstanceRefresh") => "Rolling. Refused: the strategy ReplaceRootVolume.",
+        ("autoscaling", "AttachLoadBalancers" | "DetachLoadBalancers") => {
+            "There are no classic load balancers: any name is refused as one that does not exist."
+        }
         ("autoscaling", "DescribeLoadBalancers") => NONE_EXIST,
         ("cloudwatch", "PutMetricAlarm") => {
-            "Alarm actions are scaling policies; other actions are refused. Refused: anomaly detection, EvaluationCriteria."
+            "Actions: scaling policies, EC2 actions on the instance watched, topics. Refused: other actions, anomaly detection, \
+             EvaluationCriteria."
         }
-        ("cloudwatch", "DescribeAlarms") => {
-            "Metric alarms. Refused: ChildrenOfAlarmName, ParentsOfAlarmName."
+        ("cloudwatch", "PutCompositeAlarm") => {
+            "Actions: topics. Refused: other actions, ActionConfiguration."
         }
         ("ec2", "RunInstances") => {
             "Refused: Spot, IPv6, hibernation, enclaves, CPU options, dedicated tenancy, placement groups, a second \

@@ -1,5 +1,5 @@
-//! Describe calls for what cannot be made yet: nothing of it exists, so an empty list is the truth. The calls that would
-//! make it have no handler and answer `InvalidAction`.
+//! Classic load balancers of groups. There are none to attach, so attaching and detaching are refused in AWS's words for names
+//! that do not exist, and the list of those attached is empty.
 
 use std::sync::Arc;
 
@@ -10,7 +10,33 @@ use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
+    registry.serve::<shape::AttachLoadBalancers, _>(attach);
+    registry.serve::<shape::DetachLoadBalancers, _>(detach);
     registry.serve::<shape::DescribeLoadBalancers, _>(load_balancers);
+}
+
+async fn attach(
+    cx: Arc<Ctx>,
+    input: shape::AttachLoadBalancersType,
+) -> Result<shape::AttachLoadBalancersResultType, ApiError> {
+    group_exists(&cx, input.auto_scaling_group_name)?;
+    match input.load_balancer_names.unwrap_or_default().is_empty() {
+        true => Ok(shape::AttachLoadBalancersResultType {}),
+        false => Err(ApiError::validation(
+            "Provided Load Balancers may not be valid. Please ensure they exist and try again.",
+        )),
+    }
+}
+
+async fn detach(
+    cx: Arc<Ctx>,
+    input: shape::DetachLoadBalancersType,
+) -> Result<shape::DetachLoadBalancersResultType, ApiError> {
+    group_exists(&cx, input.auto_scaling_group_name)?;
+    match input.load_balancer_names.unwrap_or_default().is_empty() {
+        true => Ok(shape::DetachLoadBalancersResultType {}),
+        false => Err(ApiError::validation("Trying to remove Load Balancers that are not part of the group.")),
+    }
 }
 
 fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {

@@ -5,8 +5,10 @@ use puffer_core::alarm::{
     Alarm, AlarmState, Comparison, InstanceVerb, MetricQuery, MetricSource, Statistic, TreatMissingData, Unit,
 };
 use puffer_core::elb::METRIC_PERIOD_TAG;
+use puffer_core::messaging::{Topic, is_topic_arn};
 use puffer_core::{Tags, Timestamp};
 use puffer_shapes::cloudwatch as shapes;
+use puffer_store::Reader;
 
 use super::queries;
 use crate::ApiError;
@@ -278,10 +280,24 @@ fn low_samples(input: &shapes::PutMetricAlarmInput) -> Result<bool, ApiError> {
     }
 }
 
-/// What a metric alarm can set off here: scaling policies, and EC2's actions on the instance it watches. Anything else would be a
-/// promise that nobody keeps.
+/// What a metric alarm can set off here: scaling policies, EC2's actions on the instance it watches, and topics. Anything else would be
+/// a promise that nobody keeps.
 fn metric_action(arn: &str) -> bool {
-    puffer_core::autoscaling::texts::is_policy_arn(arn) || InstanceVerb::of_arn(arn).is_some()
+    puffer_core::autoscaling::texts::is_policy_arn(arn)
+        || InstanceVerb::of_arn(arn).is_some()
+        || is_topic_arn(arn)
+}
+
+/// Refuses topics that do not exist.
+pub(super) fn check_topics<'a>(
+    r: &Reader<'_>,
+    actions: impl IntoIterator<Item = &'a Vec<String>>,
+) -> Result<(), ApiError> {
+    let mut topics = actions.into_iter().flatten().filter(|a| is_topic_arn(a));
+    match topics.find(|arn| r.get::<Topic>(arn).is_none()) {
+        Some(arn) => refuse(format!("The topic {arn} does not exist")),
+        None => Ok(()),
+    }
 }
 
 /// Checks a list of actions, each of which must be one that `is_known`.

@@ -78,13 +78,15 @@ fn settings(
     })
 }
 
-/// What a composite alarm can set off here: nothing yet beyond its own state. Scaling policies and EC2 actions are for metric alarms.
-fn composite_action(_arn: &str) -> bool {
-    false
+/// What a composite alarm can set off here: topics. Scaling policies and EC2 actions are for metric alarms.
+fn composite_action(arn: &str) -> bool {
+    puffer_core::messaging::is_topic_arn(arn)
 }
 
 fn check(tx: &Transaction<'_>, alarm: &CompositeAlarm) -> Result<(), ApiError> {
     let r = tx.reader();
+    let actions = [&alarm.ok_actions, &alarm.alarm_actions, &alarm.insufficient_data_actions];
+    alarm_settings::check_topics(&r, actions)?;
     if r.get::<Alarm>(&alarm.name).is_some() {
         return Err(ApiError::validation(format!("{} is the name of a metric alarm", alarm.name)));
     }

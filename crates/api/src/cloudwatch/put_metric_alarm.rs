@@ -33,6 +33,8 @@ pub(super) async fn put(cx: Arc<Ctx>, input: shapes::PutMetricAlarmInput) -> Res
             }
             let mut alarm = alarm_settings::alarm(&home, input, tags, now)?;
             alarm.owner = before.and_then(|b| b.owner.clone());
+            let actions = [&alarm.ok_actions, &alarm.alarm_actions, &alarm.insufficient_data_actions];
+            alarm_settings::check_topics(&tx.reader(), actions)?;
             alarms::put(tx, alarm);
             Ok(())
         })

@@ -5,6 +5,7 @@ mod evaluate;
 mod history;
 mod instance_verb;
 pub mod math;
+mod message;
 mod reason;
 mod statistic;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use composite::{
 pub use evaluate::{Datapoint, EXTRA_PERIODS, Evaluation, evaluate};
 pub use history::{HISTORY_S, HistoryItem, HistoryKind};
 pub use instance_verb::InstanceVerb;
+pub use message::{composite_message, metric_message, region_of, subject};
 pub use reason::{composite_reason, double, json_time, reason};
 pub use statistic::{Range, Statistic};
 pub use unit::Unit;

@@ -23,6 +23,12 @@ pub fn queue_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:sqs:{region}:{account}:{name}")
 }
 
+/// Whether an ARN names a topic.
+pub fn is_topic_arn(arn: &str) -> bool {
+    let mut parts = arn.split(':');
+    parts.next() == Some("arn") && parts.nth(1) == Some("sns") && parts.count() == 3
+}
+
 /// The name at the end of a topic's or queue's ARN.
 pub fn name_of_arn(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)

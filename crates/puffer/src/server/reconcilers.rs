@@ -12,7 +12,7 @@ use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceC
 use puffer_control::{
     ActivityPrune, AlarmAction, AlarmEvaluate, CompositeEvaluate, ImageSource, InstanceAction, MetricCollect,
     MetricFlush, NoFiles, Notify, PolicyExecute, Predict, RunningReconciler, ScheduleRun, SpotMarketFollow,
-    TriggerEvaluate, spawn,
+    TopicAction, TriggerEvaluate, spawn,
 };
 use puffer_core::Clock;
 use puffer_metrics::Metrics;
@@ -90,7 +90,8 @@ pub(super) async fn start(
     let triggers = TriggerEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock));
     let policies = Arc::new(PolicyExecute::new(store.clone(), metrics.clone(), Arc::clone(clock)));
     let on_instances = Arc::new(InstanceAction::new(store.clone(), Arc::clone(clock)));
-    let actions: Vec<Arc<dyn AlarmAction>> = vec![policies, on_instances];
+    let to_topics = Arc::new(TopicAction::new(store.clone(), Arc::clone(clock)));
+    let actions: Vec<Arc<dyn AlarmAction>> = vec![policies, on_instances, to_topics];
     let alarms = AlarmEvaluate::new(store.clone(), metrics.clone(), Arc::clone(clock), actions.clone());
     let composites = CompositeEvaluate::new(store.clone(), Arc::clone(clock), actions);
     let usage = MetricCollect::new(store.clone(), metrics.clone(), Arc::clone(clock), Arc::clone(&driver));
