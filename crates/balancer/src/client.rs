@@ -91,6 +91,15 @@ impl ClientError {
     }
 }
 
+/// That the data plane lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// Differs after every start of the process.
+    pub epoch: u64,
+    /// Generation of the applied configuration; 0 before the first.
+    pub generation: u64,
+}
+
 /// A way to drive the data plane. Calls wait for each other, except that [`BalancerClient::wait_change`] has a
 /// connection of its own.
 #[derive(Debug)]
@@ -156,6 +165,12 @@ impl BalancerClient {
             Answer::Applied(applied) => Ok(applied),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// Which process answers, and what it has applied: a greeting, whatever the number of targets.
+    pub async fn pulse(&self) -> Result<Pulse, ClientError> {
+        let (_, welcome) = open(&self.socket).await?;
+        Ok(Pulse { epoch: welcome.epoch, generation: welcome.generation })
     }
 
     /// What has been seen.

@@ -19,7 +19,7 @@ mod process;
 mod protocol;
 mod report;
 
-pub use client::{BalancerClient, ClientError, SpawnOptions};
+pub use client::{BalancerClient, ClientError, Pulse, SpawnOptions};
 pub use config::BalancerConfig;
 pub use histogram::{BUCKETS, Histogram, bucket_of, bucket_value_s};
 pub use process::{Options, RunError, run};

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use puffer_balancer::{Applied, BalancerClient, BalancerConfig, ClientError, Report, SpawnOptions};
+use puffer_balancer::{Applied, BalancerClient, BalancerConfig, ClientError, Pulse, Report, SpawnOptions};
 use tokio::sync::Mutex;
 
 /// What runs the listeners. A trait so that tests need no process.
@@ -14,6 +14,14 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// What has been seen. Never starts anything.
     fn report(&self) -> impl Future<Output = Result<Report, ClientError>> + Send;
+
+    /// Which process runs, and what it has applied. Never starts anything.
+    fn pulse(&self) -> impl Future<Output = Result<Pulse, ClientError>> + Send {
+        async {
+            let report = self.report().await?;
+            Ok(Pulse { epoch: report.epoch, generation: report.generation })
+        }
+    }
 
     /// Waits until health or draining has moved on from change number `since`. Never starts anything.
     fn wait_change(
@@ -66,6 +74,10 @@ impl DataPlane for BalancerLink {
 
     async fn report(&self) -> Result<Report, ClientError> {
         self.running().await?.report().await
+    }
+
+    async fn pulse(&self) -> Result<Pulse, ClientError> {
+        self.running().await?.pulse().await
     }
 
     async fn wait_change(&self, since: u64, at_most: Duration) -> Result<u64, ClientError> {

@@ -104,19 +104,19 @@ impl<P: DataPlane> BalancerSync<P> {
     /// Applies the configuration if the data plane has another; gives the bind errors' answer if it did.
     async fn converge(&self) -> Result<Option<Applied>, ClientError> {
         let wanted = self.store.read(|r| snapshot(r, self.ports));
-        let report = self.plane.report().await.ok();
+        let pulse = self.plane.pulse().await.ok();
         let config = {
             let memory = self.memory.lock();
-            let same_process = report.as_ref().is_some_and(|r| memory.epoch == Some(r.epoch));
-            let same = BalancerConfig { generation: memory.config.generation, ..wanted.clone() };
-            if same_process && same == memory.config && !memory.has_bind_errors {
+            let same_process = pulse.is_some_and(|p| memory.epoch == Some(p.epoch));
+            let wanted = BalancerConfig { generation: memory.config.generation, ..wanted };
+            if same_process && wanted == memory.config && !memory.has_bind_errors {
                 return Ok(None);
             }
-            if report.is_none() && wanted.load_balancers.is_empty() {
+            if pulse.is_none() && wanted.load_balancers.is_empty() {
                 // Nothing is wanted and nobody runs: no reason to start a process.
                 return Ok(None);
             }
-            let running = report.as_ref().map_or(0, |r| r.generation);
+            let running = pulse.map_or(0, |p| p.generation);
             BalancerConfig { generation: memory.generation.max(running) + 1, ..wanted }
         };
         // What is not durable must not reach the world.

@@ -60,9 +60,15 @@ pub(super) struct Ruleset {
     pub(super) packets: Table,
 }
 
+/// A chain without rules in both tables, by which one sees that they are there.
+pub(super) const PRESENCE_CHAIN: &str = "presence";
+
 /// Compiles the whole ruleset.
 pub(super) fn compile(desired: &DesiredNetwork, names: &Names, services: Services) -> Ruleset {
-    Ruleset { ports: ports(desired, names), packets: packets(desired, names, services) }
+    let mut ruleset = Ruleset { ports: ports(desired, names), packets: packets(desired, names, services) };
+    ruleset.ports.chain(PRESENCE_CHAIN, Vec::new());
+    ruleset.packets.chain(PRESENCE_CHAIN, Vec::new());
+    ruleset
 }
 
 impl Table {

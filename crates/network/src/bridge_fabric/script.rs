@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::names::Names;
-use super::ruleset::{Chain, Ruleset, Table};
+use super::ruleset::{Chain, PRESENCE_CHAIN, Ruleset, Table};
 use super::tool;
 use crate::FabricError;
 
@@ -100,8 +100,16 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 /// Whether both tables are still there: somebody may have flushed the machine's ruleset.
+///
+/// Asked by emptying chains that are always empty, because every listing of `nft` reads all elements of all sets first: at 2,000
+/// instances some 40 ms, at 20,000 half a second.
 pub(super) async fn tables_exist(names: &Names) -> Result<bool, FabricError> {
-    let shown = tool::run("nft", &["list", "tables"], "").await?;
-    let has = |family: &str| shown.lines().any(|l| l.trim() == format!("table {family} {}", names.table()));
-    Ok(has("ip") && has("bridge"))
+    let table = names.table();
+    let question =
+        format!("flush chain ip {table} {PRESENCE_CHAIN}\nflush chain bridge {table} {PRESENCE_CHAIN}\n");
+    match tool::nft(&question).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.reason.contains("No such file or directory") => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -35,7 +35,10 @@ impl Balanced {
         tokio::spawn(answer_all(listener));
         let mut ec2 = Client::connect(&server.endpoint, "ec2").await?;
         let subnets = ec2.call("Action=DescribeSubnets&Version=2016-11-15").await?;
-        let subnets: Vec<&str> = texts(&subnets, "<subnetId>").take(2).collect();
+        let subnets: Vec<&str> = texts(&subnets, "<subnetId>").collect();
+        // In every zone: targets in others would be unused.
+        let subnets: String =
+            (1..).zip(&subnets).map(|(n, id)| format!("&Subnets.member.{n}={id}")).collect();
         let vpc = ec2.call("Action=DescribeVpcs&Version=2016-11-15").await?;
         let vpc = text(&vpc, "<vpcId>")?;
         let mut elb = Client::connect(&server.endpoint, "elasticloadbalancing").await?;
@@ -44,10 +47,8 @@ impl Balanced {
         for g in 0..n {
             if g % LISTENERS_PER_BALANCER == 0 {
                 let number = g / LISTENERS_PER_BALANCER;
-                let create = format!(
-                    "Action=CreateLoadBalancer&Version=2015-12-01&Name=fleet-{number}&Subnets.member.1={}&Subnets.member.2={}",
-                    subnets[0], subnets[1]
-                );
+                let create =
+                    format!("Action=CreateLoadBalancer&Version=2015-12-01&Name=fleet-{number}{subnets}");
                 balancer = text(&elb.call(&create).await?, "<LoadBalancerArn>")?;
             }
             let create = format!(
