@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use puffer_core::Timestamp;
 use puffer_core::alarm::Alarm;
-use puffer_core::autoscaling::scaling::{AlarmNames, rewrite_alarms, target_tracking_alarms};
+use puffer_core::autoscaling::scaling::{
+    AlarmNames, rewrite_alarms, target_tracking_alarms, wants_high_resolution,
+};
 use puffer_core::autoscaling::{AlarmRef, Group, PolicyKind, ScalingPolicy};
 use puffer_store::{Reader, Transaction};
 
@@ -42,7 +44,17 @@ pub fn put(
     for alarm in alarms {
         tx.put(alarm);
     }
-    Ok(tx.put(policy))
+    let policy = tx.put(policy);
+    fit_resolution(tx, &group.name);
+    Ok(policy)
+}
+
+/// Lets the group's instances publish as often as its policies need.
+fn fit_resolution(tx: &mut Transaction<'_>, group: &str) {
+    let wanted = of_group(&tx.reader(), group).iter().any(|p| p.enabled && wants_high_resolution(p));
+    if tx.get::<Group>(group).is_some_and(|g| g.high_resolution != wanted) {
+        tx.update::<Group>(group, |g| g.high_resolution = wanted);
+    }
 }
 
 /// Removes a policy and the alarms it made. Alarms that users made for it stay and only lose the action.
@@ -59,6 +71,7 @@ pub fn remove(tx: &mut Transaction<'_>, policy: &ScalingPolicy) {
         });
     }
     tx.delete::<ScalingPolicy>(&puffer_core::Record::key(policy));
+    fit_resolution(tx, &policy.group);
 }
 
 /// Fits the alarms of a group's target-tracking policies to the group as it is now (its size, its `puffer:` tags).

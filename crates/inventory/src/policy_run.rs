@@ -9,7 +9,7 @@ use std::sync::Arc;
 use puffer_core::Timestamp;
 use puffer_core::alarm::{Alarm, AlarmState};
 use puffer_core::autoscaling::scaling::{
-    self, Capacity, Decision, Keep, Reaction, Side, decide_simple, decide_step, decide_target,
+    self, Capacity, Cooldowns, Decision, Keep, Reaction, Side, decide_simple, decide_step, decide_target,
 };
 use puffer_core::autoscaling::{Group, PolicyKind, ScalingPolicy, TargetTracking, process, texts};
 use puffer_store::{StoreError, Transaction};
@@ -85,6 +85,7 @@ pub fn run(
     let mut decisions: Vec<Decision> =
         fired.iter().map(|(policy, trigger)| decide(tx, &seen, policy, trigger, now)).collect();
     agree(fired, &mut decisions);
+    wait(fired, &mut decisions, &seen.group, now);
     let Some((winner, to)) = scaling::largest(decisions.iter().enumerate()) else {
         return Ok(decisions.into_iter().map(kept).collect());
     };
@@ -105,9 +106,11 @@ pub fn run(
         PolicyKind::Simple { cooldown_s, .. } => *cooldown_s,
         _ => None,
     };
-    if group.cooldown_s != cooldown_s {
-        tx.update::<Group>(&group.name, |g| g.cooldown_s = cooldown_s);
-    }
+    let grew = to > from;
+    tx.update::<Group>(&group.name, |g| {
+        g.cooldown_s = cooldown_s;
+        *(if grew { &mut g.policy_grew_at } else { &mut g.policy_shrank_at }) = Some(now);
+    });
     tx.update::<ScalingPolicy>(&puffer_core::Record::key(&**policy), |p| p.last_executed_at = Some(now));
     let outcome = |(i, decision): (usize, Decision)| match decision {
         _ if i == winner => Outcome::Set(from, to),
@@ -218,6 +221,18 @@ fn track(
 fn wants_in(tx: &Transaction<'_>, policy: &ScalingPolicy) -> bool {
     let mut low = policy.alarms.iter().filter(|a| scaling::is_low_alarm(&a.name));
     low.any(|a| tx.get::<Alarm>(&a.name).is_some_and(|a| a.state == AlarmState::Alarm))
+}
+
+/// Lets what alarms set off wait for the group's own cooldowns (`puffer:` tags). A user who executes a policy does not wait.
+fn wait(fired: &[(Arc<ScalingPolicy>, Trigger)], decisions: &mut [Decision], group: &Group, now: Timestamp) {
+    let cooldowns = Cooldowns::of(&group.tags);
+    for ((_, trigger), decision) in fired.iter().zip(decisions) {
+        if let (Trigger::Alarm { .. }, Decision::Change { to, .. }) = (trigger, &*decision)
+            && let Some(until) = cooldowns.blocks(group, *to, now)
+        {
+            *decision = Decision::Keep(Keep::Cooldown(until));
+        }
+    }
 }
 
 /// Lets target-tracking policies that see no room to scale in veto those that fired with them.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use puffer_core::autoscaling::scaling::Reaction;
+use puffer_core::autoscaling::scaling::{Cooldowns, Reaction};
 use puffer_core::autoscaling::{Group, GroupTag};
 use puffer_inventory::{groups, policies};
 use puffer_shapes::autoscaling as shape;
@@ -37,9 +37,9 @@ pub(super) fn add(group: &mut Group, tags: &[shape::Tag]) -> Result<(), ApiError
     if group.tags.len() > TAGS_PER_GROUP_MAX {
         return Err(ApiError::validation(format!("A group can have at most {TAGS_PER_GROUP_MAX} tags.")));
     }
-    Reaction::from_tags(|key| group.tags.get(key).map(|t| t.value.as_str()))
-        .map(drop)
-        .map_err(ApiError::validation)
+    let value_of = |key: &str| group.tags.get(key).map(|t| t.value.as_str());
+    Cooldowns::from_tags(value_of).map_err(ApiError::validation)?;
+    Reaction::from_tags(value_of).map(drop).map_err(ApiError::validation)
 }
 
 /// A group's tags as the API shows them.

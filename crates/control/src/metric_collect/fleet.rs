@@ -6,6 +6,7 @@ use std::sync::Arc;
 use puffer_compute::Usage;
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::Group;
+use puffer_core::autoscaling::scaling::HIGH_RESOLUTION_PERIOD_S;
 use puffer_core::ec2::{Instance, InstanceState, StatusCheck, instance_types};
 use puffer_core::elb::METRIC_PERIOD_TAG;
 use puffer_store::{Dirty, Store, Subscription};
@@ -91,6 +92,7 @@ impl Fleet {
     fn put_group(&mut self, group: &Group) {
         let name = self.name(&group.name);
         let period = group.tag(METRIC_PERIOD_TAG).and_then(|t| t.trim().parse().ok());
+        let period = period.or(group.high_resolution.then_some(HIGH_RESOLUTION_PERIOD_S));
         match period.filter(|s| (1..60).contains(s)) {
             Some(period_s) => self.periods.insert(Arc::clone(&name), period_s),
             None => self.periods.remove(&name),

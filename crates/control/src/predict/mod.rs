@@ -16,7 +16,7 @@ use puffer_core::alarm::MetricQuery;
 use puffer_core::autoscaling::predict::{
     self, ForecastPoint, HISTORY_H_MAX, HORIZON_H, HOUR_S, Learnt, PredictiveScaling, Relation, Sources,
 };
-use puffer_core::autoscaling::scaling::Reaction;
+use puffer_core::autoscaling::scaling::{HIGH_RESOLUTION_PERIOD_S, Reaction};
 use puffer_core::autoscaling::{Group, Member, PolicyKind, ScalingPolicy};
 use puffer_core::ec2::Instance;
 use puffer_core::{Clock, Record, Timestamp};
@@ -125,7 +125,10 @@ impl Predict {
     /// How many samples each instance of the group publishes in an hour.
     fn samples_per_hour(&self, group: &str) -> f64 {
         self.store.read(|r| {
-            if let Some(period_s) = r.get::<Group>(group).and_then(|g| Reaction::of(&g.tags).period_s) {
+            let period_s = r.get::<Group>(group).and_then(|g| {
+                Reaction::of(&g.tags).period_s.or(g.high_resolution.then_some(HIGH_RESOLUTION_PERIOD_S))
+            });
+            if let Some(period_s) = period_s {
                 return f64::from(HOUR_S) / f64::from(period_s);
             }
             let members = r.list_by::<Member>("group", group);

@@ -131,6 +131,15 @@ pub struct Group {
     /// Length of that cooldown if a simple policy with its own began it; `None`: the group's default.
     #[serde(default)]
     pub cooldown_s: Option<u32>,
+    /// A policy tracks a high-resolution metric of the instances, so they publish every ten seconds.
+    #[serde(default)]
+    pub high_resolution: bool,
+    /// When a policy last let the group grow.
+    #[serde(default)]
+    pub policy_grew_at: Option<Timestamp>,
+    /// When a policy last let the group shrink.
+    #[serde(default)]
+    pub policy_shrank_at: Option<Timestamp>,
     /// Back-off after launches that fail whatever the zone: `(failures in a row, not before)`.
     pub launch_backoff: Option<(u32, Timestamp)>,
     /// How often in a row members died by themselves soon after their launch, and when the last one did.
@@ -270,6 +279,9 @@ impl Group {
             status: GroupStatus::Active,
             cooldown_started_at: None,
             cooldown_s: None,
+            high_resolution: false,
+            policy_grew_at: None,
+            policy_shrank_at: None,
             launch_backoff: None,
             early_ends: None,
             zone_backoff: BTreeMap::new(),

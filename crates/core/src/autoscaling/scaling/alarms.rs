@@ -13,7 +13,7 @@ use crate::autoscaling::{Group, PolicyKind, ScalingPolicy, TargetTracking, Targe
 /// Period of the predefined metrics, seconds.
 const PERIOD_S: u32 = 60;
 /// Period of their high-resolution kin, seconds.
-const HIGH_RESOLUTION_PERIOD_S: u32 = 10;
+pub const HIGH_RESOLUTION_PERIOD_S: u32 = 10;
 
 /// Names and ARNs of a policy's alarms are made by who knows region, account and chance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,13 @@ fn request_count(label: Option<&str>) -> Result<MetricId, String> {
             "ResourceLabel {label} is not of the form app/<load-balancer-name>/<id>/targetgroup/<target-group-name>/<id>"
         )),
     }
+}
+
+/// Whether a policy needs the group's instances to publish by [`HIGH_RESOLUTION_PERIOD_S`].
+pub fn wants_high_resolution(policy: &ScalingPolicy) -> bool {
+    let PolicyKind::TargetTracking(tracking) = &policy.kind else { return false };
+    let TargetTrackingMetric::Predefined { metric_type, .. } = &tracking.metric else { return false };
+    metric_type.starts_with("ASG") && metric_type.ends_with("HighResolution")
 }
 
 /// Whether this alarm of a target-tracking policy is its low one.

@@ -5,6 +5,7 @@
 
 mod adjustment;
 mod alarms;
+mod cooldowns;
 mod reaction;
 mod step;
 mod target;
@@ -15,8 +16,10 @@ use std::fmt;
 
 pub use adjustment::adjusted;
 pub use alarms::{
-    AlarmNames, high_alarm_of, is_low_alarm, low_ratio, metric_of, rewrite_alarms, target_tracking_alarms,
+    AlarmNames, HIGH_RESOLUTION_PERIOD_S, high_alarm_of, is_low_alarm, low_ratio, metric_of, rewrite_alarms,
+    target_tracking_alarms, wants_high_resolution,
 };
+pub use cooldowns::{COOLDOWN_S_MAX, Cooldowns, TAG_SCALE_IN_COOLDOWN, TAG_SCALE_OUT_COOLDOWN};
 pub use reaction::{
     DATAPOINTS_MAX, PERIOD_S_MAX, Reaction, TAG_METRIC_PERIOD, TAG_SCALE_IN_DATAPOINTS,
     TAG_SCALE_OUT_DATAPOINTS,
