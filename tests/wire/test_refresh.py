@@ -1,11 +1,12 @@
 """What replaces instances, through boto3: instance refresh, maintenance policy, maximum lifetime."""
 
+import subprocess
 import time
 
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import until
+from conftest import PUFFER, until
 
 ZONES = ["us-east-1a", "us-east-1b", "us-east-1c"]
 OLD, NEW = "ami-0123456789abcdef0", "ami-0fedcba9876543210"
@@ -269,6 +270,47 @@ def test_replacements_go_on_while_the_group_scales_and_instances_die(fleet):
     assert f.followed()[0]["Status"] == "Successful"
     f.settled(3)
     assert f.images() == [NEW] * 3
+
+
+def test_hooks_hold_it_on_both_ways(fleet):
+    f = fleet("refresh-hooked", 2)
+    for way in ("LAUNCHING", "TERMINATING"):
+        f.autoscaling.put_lifecycle_hook(
+            AutoScalingGroupName=f.name, LifecycleHookName=way.lower(), HeartbeatTimeout=600,
+            LifecycleTransition=f"autoscaling:EC2_INSTANCE_{way}")
+    before = f.ids()
+    f.start("2")
+    until(lambda: "is Pending:Wait." in f.refresh().get("StatusReason", ""), "the launch hook")
+    assert f.refresh()["PercentageComplete"] == 0 and len(before & f.ids()) == 2, "one is Terminating:Wait, one serves"
+    release = {"Pending:Wait": "launching", "Terminating:Wait": "terminating"}
+
+    def over():
+        for i in f.instances():
+            if hook := release.get(i["LifecycleState"]):
+                f.autoscaling.complete_lifecycle_action(
+                    AutoScalingGroupName=f.name, LifecycleHookName=hook, InstanceId=i["InstanceId"],
+                    LifecycleActionResult="CONTINUE")
+        return f.refresh()["Status"] == "Successful" and not before & f.ids()
+    until(over, "the end of the refresh and of the old instances", 60)
+    assert f.images() == [NEW] * 2
+    for way in ("launching", "terminating"):
+        f.autoscaling.delete_lifecycle_hook(AutoScalingGroupName=f.name, LifecycleHookName=way)
+
+
+def test_it_explains_itself_and_is_announced(fleet, server):
+    f = fleet("refresh-explained", 2)
+    id = f.start("2", CheckpointPercentages=[50, 100], CheckpointDelay=0)
+    assert f.followed()[0]["Status"] == "Successful"
+
+    def puffer(*command):
+        return subprocess.run([PUFFER, *command, "--data-dir", server.data_dir], check=True,
+                              capture_output=True, text=True).stdout
+    told = puffer("explain", f.name)
+    assert told.startswith(f"instance refresh {id}: Successful, 100 percent complete, 0 of 2 instances left"), told
+    assert "because i-" in told and f"instance refresh {id} (InProgress): 0 of 2 done; 2 ready" in told, told
+    events = puffer("events", "--group", f.name)
+    for what in ("Started", "Checkpoint Reached", "Succeeded"):
+        assert f"EC2 Auto Scaling Instance Refresh {what}" in events, events
 
 
 def test_preferences_that_make_no_sense_are_refused(fleet):
