@@ -1,5 +1,7 @@
 //! What the plan does about a group's warm pool: takes from it before anything is launched, fills it, and lets it go.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
 
 use super::{
@@ -43,9 +45,13 @@ pub(super) fn take(
 /// group (launches are suspended or wait): as many are kept for it.
 pub(super) fn fit(view: &GroupView<'_>, unmet: u32, stays: &[bool], plan: &mut Plan, rng: &mut dyn Rng) {
     let group = view.group;
-    // Those that were taken in this plan count for the group now.
-    let warm: Vec<usize> =
-        (0..stays.len()).filter(|&i| !stays[i] && view.members[i].member.is_warm()).collect();
+    // Those that were taken in this plan count for the group now, and those that a refresh ends have gone.
+    let ended: BTreeSet<String> = plan.actions.iter().filter_map(ended).collect();
+    let stays_warm = |i: &usize| {
+        let m = view.members[*i].member;
+        m.is_warm() && (ended.is_empty() || !ended.contains(&m.instance_id))
+    };
+    let warm: Vec<usize> = (0..stays.len()).filter(|&i| !stays[i]).filter(stays_warm).collect();
     let wanted = group.warm_pool.as_ref().map_or(0, |p| p.wanted(group.desired, group.max));
     let going = group.warm_pool.as_ref().is_none_or(|p| p.deleting);
     let n = count(warm.iter());
@@ -76,6 +82,13 @@ pub(super) fn fit(view: &GroupView<'_>, unmet: u32, stays: &[bool], plan: &mut P
             why: TerminateWhy::Pool(n, kept),
             chosen_by: "the warm pool holds more than it shall, and it came last".to_owned(),
         });
+    }
+}
+
+fn ended(action: &Action) -> Option<String> {
+    match action {
+        Action::Terminate { instance_id, why: TerminateWhy::Refresh, .. } => Some(instance_id.clone()),
+        _ => None,
     }
 }
 

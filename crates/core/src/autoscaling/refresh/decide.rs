@@ -120,6 +120,8 @@ impl Decider<'_, '_> {
             r.progressed_at = self.now;
         }
         r.progress = Progress { n_total: r.progress.n_total.max(n_left), n_left };
+        let n_warm = scope.n_warm_left();
+        r.warm_progress = Progress { n_total: r.warm_progress.n_total.max(n_warm), n_left: n_warm };
         if let Some(at) = scope.next_warm {
             self.later(at);
         }
@@ -143,6 +145,9 @@ impl Decider<'_, '_> {
         let r = &self.made.refresh;
         let Progress { n_total, n_left } = r.progress;
         let last = r.preferences.checkpoints.last().copied().unwrap_or(100);
+        if n_left == 0 && scope.n_warm_left() > 0 {
+            return self.replace_pool(scope);
+        }
         if n_left == 0 {
             if !r.preferences.checkpoints.is_empty() {
                 self.reach(last);
@@ -243,7 +248,18 @@ impl Decider<'_, '_> {
         self.replace(scope, Pace::Finish);
     }
 
+    /// Those in service come first, then those that wait in the pool: they serve nobody, so they go at once.
+    fn replace_pool(&mut self, mut scope: Scope) {
+        self.wait_for(Some(format!("Replacing {} instances of the warm pool.", scope.n_warm_left())));
+        let warm = std::mem::take(&mut scope.warm);
+        scope.end.extend(warm);
+        self.replace(scope, Pace::Finish);
+    }
+
     fn rolling_back(&mut self, scope: Scope) {
+        if self.made.refresh.progress.n_left == 0 && scope.end.is_empty() && scope.n_warm_left() > 0 {
+            return self.replace_pool(scope);
+        }
         if self.made.refresh.progress.n_left == 0 && scope.end.is_empty() {
             return self.made.refresh.end(S::RollbackSuccessful, None, self.now);
         }

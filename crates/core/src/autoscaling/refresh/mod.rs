@@ -249,7 +249,7 @@ impl InstanceRefresh {
         self.rollback = Some(Rollback { reason: reason.into(), started_at: now, progress: self.progress });
         self.status = RefreshStatus::RollbackInProgress;
         self.reason = None;
-        self.progress = Progress::default();
+        (self.progress, self.warm_progress) = (Progress::default(), Progress::default());
         (self.phase_started_at, self.progressed_at) = (now, now);
         (self.checkpoint_until, self.bake_until, self.paused_at) = (None, None, None);
     }

@@ -15,6 +15,9 @@ pub(super) struct Scope {
     pub(super) end: Vec<usize>,
     /// To be replaced once they are no longer protected, in standby or on their way into service.
     pub(super) waiting: Vec<usize>,
+    /// To be replaced in the warm pool: those that wait there, and how many are on their way to it.
+    pub(super) warm: Vec<usize>,
+    pub(super) n_warm_coming: u32,
     /// Newcomers that are not ready.
     pub(super) unready: Vec<usize>,
     /// Places without an instance.
@@ -55,6 +58,14 @@ impl Scope {
             Some(_) => marked,
             None => !(marked || preferences.skip_matching && facts.matches.get(i).copied().unwrap_or(false)),
         };
+        if member.state.is_of_pool() {
+            if outdated && matches!(member.state, S::WarmedStopped | S::WarmedRunning) {
+                self.warm.push(i);
+            } else if outdated && member.is_warm() {
+                self.n_warm_coming += 1;
+            }
+            return;
+        }
         if member.spare {
             // What was launched ahead for a refresh that is rolled back has replaced nobody yet.
             match refresh.rollback.is_some() && marked && !member.is_terminating() {
@@ -99,6 +110,11 @@ impl Scope {
     /// Instances that are to go still.
     pub(super) fn n_outdated(&self) -> u32 {
         count(self.candidates.iter()) + count(self.waiting.iter())
+    }
+
+    /// Instances of the warm pool that are to go still.
+    pub(super) fn n_warm_left(&self) -> u32 {
+        count(self.warm.iter()) + self.n_warm_coming
     }
 
     /// What keeps the refresh from going on, for people.

@@ -11,6 +11,7 @@ use super::RefreshStatus as S;
 use super::*;
 use crate::autoscaling::plan::{Action, LaunchWhy, TerminateWhy, plan};
 use crate::autoscaling::view::fixtures::{NOW, group, member, view};
+use crate::autoscaling::warm_pool::WarmPool;
 use crate::autoscaling::{
     Group, HealthStatus, LifecycleState, Member, SuspendedProcess, UnhealthyCause, process,
 };
@@ -128,6 +129,9 @@ impl World {
                 let mut m = member(&format!("i-new-{}", self.n_launched), zone);
                 (m.state, m.in_service_at, m.launched_at) = (LifecycleState::Pending, None, now);
                 (m.added_at, m.state_since) = (now, now);
+                if let LaunchWhy::Pool(..) = why {
+                    m.state = LifecycleState::WarmedStopped;
+                }
                 m.spare = matches!(why, LaunchWhy::Ahead(_));
                 m.surplus = *why == LaunchWhy::Rebalance;
                 m.refreshed_by = self.refresh.launches().then(|| self.refresh.id.clone());
@@ -215,6 +219,30 @@ fn progress_is_true_at_each_look() {
     assert_eq!((w.refresh.progress.percent(), w.refresh.progress.n_left), (25, 3));
     let reason = w.refresh.reason.clone().unwrap();
     assert!(reason.ends_with("is Pending.") || reason.contains("warm up"), "{reason}");
+}
+
+#[test]
+fn the_warm_pool_comes_after_those_in_service_and_back_in_a_rollback() {
+    let mut w = World::new(2, preferences());
+    w.group.warm_pool = Some(WarmPool { min_size: 2, ..WarmPool::default() });
+    w.group.max = 2;
+    for n in 0..2 {
+        let mut m = member(&format!("i-warm-{n}"), "a");
+        (m.state, m.in_service_at) = (LifecycleState::WarmedStopped, None);
+        w.members.push(m);
+    }
+    w.settle();
+    assert_eq!((w.refresh.warm_progress, w.new_ones()), (Progress { n_total: 2, n_left: 2 }, 1));
+    assert_eq!(w.members.iter().filter(|m| m.instance_id.starts_with("i-warm") && m.is_warm()).count(), 2);
+    w.run(7200);
+    let warm = |w: &World| -> Vec<bool> {
+        w.members.iter().filter(|m| m.is_warm()).map(|m| m.refreshed_by.is_some()).collect()
+    };
+    assert_eq!((w.refresh.status, w.new_ones(), warm(&w)), (S::Successful, 2, vec![true, true]));
+    assert_eq!(w.refresh.warm_progress.percent(), 100);
+    w.refresh.roll_back("asked", w.now);
+    w.run(7200);
+    assert_eq!((w.refresh.status, w.new_ones(), warm(&w)), (S::RollbackSuccessful, 0, vec![false, false]));
 }
 
 #[test]
