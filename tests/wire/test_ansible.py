@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 PLAYBOOK = os.environ.get("ANSIBLE_PLAYBOOK") or shutil.which("ansible-playbook")
-LIMIT_S = 300
+LIMIT_S = 600
 IMAGE = "ami-0123456789abcdef0"
 
 pytestmark = pytest.mark.skipif(not PLAYBOOK, reason="there is no ansible-playbook; `cargo xtask test wire` installs it")
