@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::Timestamp;
+use puffer_core::{Mutation, Timestamp};
 use puffer_core::autoscaling::{CauseSentence, Group, GroupStatus, Member, texts};
 use puffer_store::{Reader, StoreError, Transaction};
 
@@ -76,7 +76,7 @@ pub fn set_desired(
     if desired < group.min {
         return Err(GroupError::BelowMin { desired, min: group.min });
     }
-    if desired > group.max {
+    if desired > group.max && !Mutation::IgnoreMax.is_on() {
         return Err(GroupError::AboveMax { desired, max: group.max });
     }
     if desired == group.desired {

@@ -27,9 +27,12 @@ impl Actor for Hooks {
     }
 
     async fn act(&mut self, stage: &Stage<'_>, dice: &mut Pcg64) {
+        // Some never answer: their hooks must end by time.
+        let silent = stage.world.plan.seed.is_multiple_of(2);
         match dice.random_range(0..10) {
             0..=1 => put(stage, dice).await,
             2 => delete(stage, dice).await,
+            _ if silent => {}
             _ => answer(stage, dice).await,
         }
     }
