@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use puffer_core::{Mutation, Timestamp};
 use puffer_core::autoscaling::{CauseSentence, Group, GroupStatus, Member, texts};
+use puffer_core::{Mutation, Timestamp};
 use puffer_store::{Reader, StoreError, Transaction};
 
 /// Why a group cannot be changed as asked. The texts are AWS's.

@@ -238,6 +238,8 @@ pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
             let params = [("AutoScalingGroupName", &*name), ("ScheduledActionName", action)];
             let _ = client.autoscaling("DeleteScheduledAction", &params).await;
         }
+        let pool = [("AutoScalingGroupName", &*name), ("ForceDelete", "true")];
+        let _ = client.autoscaling("DeleteWarmPool", &pool).await;
         let _ = client.autoscaling("CancelInstanceRefresh", &[("AutoScalingGroupName", &*name)]).await;
         for _ in 0..ATTEMPTS {
             if client.autoscaling("ResumeProcesses", &[("AutoScalingGroupName", &name)]).await.is_ok() {

@@ -123,11 +123,13 @@ impl Deltas {
         }
     }
 
-    /// Members that this transaction launched: their instances are as new as they are.
+    /// Members that this transaction launched into service: their instances are as new as they are. Those for the warm pool
+    /// are none of the group's capacity.
     pub(crate) fn launched(&self) -> impl Iterator<Item = (&Arc<Member>, &Arc<Instance>)> {
         self.members.iter().filter(|d| d.before.is_none()).filter_map(|d| {
             let instance = self.instances.iter().find(|i| i.key == d.key && i.before.is_none())?;
-            Some((d.after.as_ref()?, instance.after.as_ref()?))
+            let member = d.after.as_ref().filter(|m| m.state.counts())?;
+            Some((member, instance.after.as_ref()?))
         })
     }
 }

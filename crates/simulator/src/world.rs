@@ -213,9 +213,12 @@ impl World {
         }
         use puffer_core::autoscaling::HealthStatus::Healthy;
         // Who is set aside is left alone, healthy or not.
-        let aside = [LifecycleState::Standby, LifecycleState::TerminatingRetained];
         let settled = |m: &puffer_core::autoscaling::Member| {
-            aside.contains(&m.state) || (m.state == LifecycleState::InService && m.health == Healthy)
+            let aside =
+                [LifecycleState::Standby, LifecycleState::WarmedStopped, LifecycleState::WarmedRunning];
+            aside.contains(&m.state)
+                || m.state.is_retained()
+                || (m.state == LifecycleState::InService && m.health == Healthy)
         };
         if let Some(m) = view.members.values().find(|m| !settled(m)) {
             return Some(format!("{} of {} is {:?} and {:?}", m.instance_id, m.group, m.state, m.health));

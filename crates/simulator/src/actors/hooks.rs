@@ -65,8 +65,8 @@ async fn answer(stage: &Stage<'_>, dice: &mut Pcg64) {
     let waiting: Vec<(String, String, &str)> = {
         let view = &stage.world.state.lock().view;
         let hook = |state: S| match state {
-            S::PendingWait => Some("launching"),
-            S::TerminatingWait => Some("terminating"),
+            S::PendingWait | S::WarmedPendingWait => Some("launching"),
+            S::TerminatingWait | S::WarmedTerminatingWait => Some("terminating"),
             _ => None,
         };
         let found = |m: &std::sync::Arc<puffer_core::autoscaling::Member>| {
