@@ -188,7 +188,7 @@ def test_what_is_not_built_is_refused_by_name(autoscaling, group):
     for call, code in [
         (lambda: autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, PlacementGroup="p"),
          "UnsupportedOperation"),
-        (lambda: autoscaling.attach_load_balancers(AutoScalingGroupName=name, LoadBalancerNames=["classic"]), "InvalidAction"),
+        (lambda: autoscaling.attach_load_balancers(AutoScalingGroupName=name, LoadBalancerNames=["classic"]), "ValidationError"),
     ]:
         with pytest.raises(ClientError) as error:
             call()

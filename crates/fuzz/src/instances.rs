@@ -98,6 +98,6 @@ fn archive(data: &[u8]) {
     let mut names: Vec<_> =
         fs::read_dir(place.path()).expect("a directory").flatten().map(|e| e.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["outside", "target"], "something was made or removed outside");
+    assert_eq!(names, ["outside", "target"], "something was made or removed outside: {data:?}");
     assert_eq!(fs::read(&outside).expect("a file"), b"untouched");
 }

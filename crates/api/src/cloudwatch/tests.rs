@@ -290,9 +290,10 @@ async fn alarm_settings_are_checked() {
         (|a| a.comparison_operator = Some("GreaterThanUpperThreshold".into()), "anomaly"),
         (|a| a.evaluate_low_sample_count_percentile = Some("ignore".into()), "percentile"),
         (
-            |a| a.alarm_actions = Some(vec!["arn:aws:sns:us-east-1:123456789012:t".into()]),
+            |a| a.alarm_actions = Some(vec!["arn:aws:lambda:us-east-1:123456789012:function:f".into()]),
             "not supported by Puffer",
         ),
+        (|a| a.alarm_actions = Some(vec!["arn:aws:sns:us-east-1:123456789012:t".into()]), "does not exist"),
         (|a| a.ok_actions = Some(vec!["nonsense".into()]), "Invalid arn"),
         (|a| a.metric_name = None, "Either MetricName"),
         (|a| a.metrics = Some(vec![expression("e1", "1")]), "must not be specified if Metrics"),

@@ -127,7 +127,6 @@ async fn what_is_not_done_is_refused_by_name() {
         ..Default::default()
     };
     let cases = [
-        shapes::RunInstancesInput { instance_market_options: Some(Default::default()), ..run() },
         shapes::RunInstancesInput { elastic_inference_accelerators: Some(Vec::new()), ..run() },
         shapes::RunInstancesInput { block_device_mappings: Some(vec![volume("/dev/sdf")]), ..run() },
         shapes::RunInstancesInput {

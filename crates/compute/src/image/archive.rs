@@ -186,6 +186,10 @@ fn place(
     {
         return match (to.parent(), hidden) {
             (Some(dir), b".wh..opq") => clear(dir),
+            // Such a name would remove its own directory or the one above, which may lie outside the image.
+            (_, b"" | b"." | b"..") => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "a whiteout names no entry"))
+            }
             (Some(dir), hidden) => remove_any(&dir.join(std::ffi::OsStr::from_bytes(hidden))),
             (None, _) => Ok(()),
         };

@@ -166,6 +166,18 @@ fn refuses_what_is_no_archive() {
 }
 
 #[test]
+fn whiteouts_that_name_no_entry_are_refused() {
+    for name in [".wh.", ".wh..", ".wh...", "etc/.wh...", "etc/.wh."] {
+        let place = tempfile::tempdir().unwrap();
+        let target = place.path().join("target");
+        fs::create_dir_all(target.join("etc")).unwrap();
+        let bytes = tar_bytes(|b| file(b, name, ""));
+        crate::fuzzing::unpack(&bytes, &target, true);
+        assert!(target.join("etc").exists(), "{name} removed a directory");
+    }
+}
+
+#[test]
 fn imports_an_oci_archive_with_whiteouts() {
     let world = World::new();
     let low = tar_bytes(|b| {
