@@ -50,6 +50,9 @@ def test_random_answers(round_):
     assert len(lines) > 200
     for line in lines:
         answer = json.loads(line)
+        if answer["service"].endswith("_2009"):
+            # Today's clients have no models of that day; boto of that day reads these answers in test_old_clients.
+            continue
         services = model(answer["service"])
         if answer["operation"] not in services.operation_names:
             continue

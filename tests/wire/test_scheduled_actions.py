@@ -62,11 +62,11 @@ def test_a_single_action_runs_and_says_why(autoscaling, group):
     ("ValidationError", "Given time zone: Mars is invalid", {"Recurrence": "0 8 * * *", "TimeZone": "Mars"}),
     ("ValidationError", "Given start time is in the past", {"StartTime": soon(-60)}),
     ("ValidationError", "Given end time is in the past", {"Recurrence": "0 8 * * *", "EndTime": soon(-60)}),
-    ("ValidationError", "not after the start time", {"StartTime": soon(500), "EndTime": soon(400)}),
+    ("ValidationError", "not after the start time", {"StartTime": soon(50_000), "EndTime": soon(40_000)}),
     ("ValidationError", "Either StartTime or Recurrence", {}),
-    ("ValidationError", "At least one of", {"StartTime": soon(500), "DesiredCapacity": None}),
-    ("ValidationError", "Min bound, 5, must be less", {"StartTime": soon(500), "MinSize": 5, "MaxSize": 4}),
-    ("ValidationError", "AutoScalingGroup name not found", {"StartTime": soon(500), "AutoScalingGroupName": "none"}),
+    ("ValidationError", "At least one of", {"StartTime": soon(50_000), "DesiredCapacity": None}),
+    ("ValidationError", "Min bound, 5, must be less", {"StartTime": soon(50_000), "MinSize": 5, "MaxSize": 4}),
+    ("ValidationError", "AutoScalingGroup name not found", {"StartTime": soon(50_000), "AutoScalingGroupName": "none"}),
 ])
 def test_what_makes_no_sense_is_refused(autoscaling, group, code, text, wrong):
     request = {"AutoScalingGroupName": group, "ScheduledActionName": "wrong", "DesiredCapacity": 1, **wrong}

@@ -225,7 +225,7 @@ async fn alarm(client: &Client, group: &GroupPlan, side: &str, policy: &str) -> 
     ok("alarm", client.cloudwatch("PutMetricAlarm", &params).await).map(drop)
 }
 
-/// After the storm: processes run again and nothing is protected, so that every group can be what is wanted of it.
+/// After the storm: processes run again, but for alarms, and nothing is protected, so that every group can be what is wanted of it.
 pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
     let names: Vec<String> = world.state.lock().view.groups.keys().cloned().collect();
     for name in names {
@@ -246,6 +246,10 @@ pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
                 break;
             }
         }
+        // A policy that reacts within seconds may swing about its target for ever; what is looked for here is whether groups
+        // become what is wanted of them.
+        let alarms = [("AutoScalingGroupName", &*name), ("ScalingProcesses.member.1", "AlarmNotification")];
+        let _ = client.autoscaling("SuspendProcesses", &alarms).await;
         let update = [("AutoScalingGroupName", &*name), ("NewInstancesProtectedFromScaleIn", "false")];
         let _ = client.autoscaling("UpdateAutoScalingGroup", &update).await;
         let ids: Vec<String> =

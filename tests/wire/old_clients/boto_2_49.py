@@ -62,7 +62,7 @@ def now():
 
 def in_service(n):
     found = now()
-    return found if [i.lifecycle_state for i in found.instances] == ["InService"] * n else None
+    return found if [i.lifecycle_state for i in found.instances or []] == ["InService"] * n else None
 
 
 found = until(lambda: in_service(1), "the first instance")

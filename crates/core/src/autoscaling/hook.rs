@@ -220,6 +220,10 @@ pub fn judge(actions: &[HookAction], now: Timestamp) -> Verdict {
                 return Verdict::Abandoned(message(&action.token, by_time));
             }
             Some((HookResult::Continue, _)) => {}
+            // One whose time never runs out is looked at again when somebody completes it.
+            None if Mutation::NeverTimeOutHook.is_on() => {
+                next = Some(next.unwrap_or(now + seconds(u32::MAX)))
+            }
             None => next = Some(next.map_or(action.expires_at, |n| n.min(action.expires_at))),
         }
     }

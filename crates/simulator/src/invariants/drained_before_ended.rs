@@ -19,7 +19,11 @@ impl Invariant for DrainedBeforeEnded {
             if before.state != InstanceState::Running || after.state != InstanceState::ShuttingDown {
                 continue;
             }
-            // A user who ends an instance by EC2 does so without its group.
+            // A user who ends an instance by EC2 does so without its group, even if the group was about to; a group tells its
+            // activity in the same transaction.
+            if deltas.activities.is_empty() {
+                continue;
+            }
             let Some(member) = now.view.members.get(&delta.key).filter(|m| m.is_terminating()) else {
                 continue;
             };
