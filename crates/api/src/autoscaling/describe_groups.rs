@@ -90,7 +90,9 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         }
         false => Vec::new(),
     };
-    let account = r.get::<Account>(Account::KEY);
+    // Boto 2 takes the end of an item in a list that it does not know for the end of the group, and loses what follows. It
+    // makes groups from launch configurations only.
+    let account = r.get::<Account>(Account::KEY).filter(|_| launch_configuration_name.is_none());
     let termination_policies = match g.termination_policies.is_empty() {
         true => vec!["Default".to_owned()],
         false => g.termination_policies.clone(),
