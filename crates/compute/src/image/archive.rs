@@ -163,8 +163,9 @@ struct Directory {
 impl Directory {
     fn dress(&self, target: &Path) -> io::Result<()> {
         let path = target.join(&self.path);
-        if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
-            // A later entry or whiteout replaced it.
+        // A later entry or whiteout may have replaced it, or have put a link that leads out in place of a directory above it.
+        let is_there = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
+        if !is_there || !stays_inside(target, &path) {
             return Ok(());
         }
         own(&path, self.owner)?;

@@ -99,10 +99,11 @@ impl Staged {
             return Err(ImageError::Input("an image needs at least one layer".to_owned()));
         }
         files::remove_tree(&self.scratch()).trying(|| "remove temporary files".to_owned())?;
-        let inner = own.join(BUNDLE_MANIFEST);
-        if inner.is_file() && !self.dir.join(BUNDLE_MANIFEST).exists() {
+        if !self.dir.join(BUNDLE_MANIFEST).exists()
+            && let Some(text) = BundleManifest::read(&own.join(BUNDLE_MANIFEST)).map_err(ImageError::Input)?
+        {
             // Read by drivers beside the layer; kept in it too, so that copies of the tree carry it.
-            fs::copy(&inner, self.dir.join(BUNDLE_MANIFEST)).trying(|| format!("copy {BUNDLE_MANIFEST}"))?;
+            fs::write(self.dir.join(BUNDLE_MANIFEST), text).trying(|| format!("write {BUNDLE_MANIFEST}"))?;
         }
         let kind = kind_of(&self.dir, &layers)?;
         let manifest = Manifest {
@@ -153,7 +154,7 @@ fn kind_of(dir: &Path, layers: &[PathBuf]) -> Result<BundleKind, ImageError> {
     let mut candidates = vec![dir.join(BUNDLE_MANIFEST)];
     candidates.extend(layers.iter().rev().filter_map(|l| l.parent().map(|p| p.join(BUNDLE_MANIFEST))));
     for path in candidates {
-        if let Ok(bytes) = fs::read(&path) {
+        if let Some(bytes) = BundleManifest::read(&path).map_err(ImageError::Input)? {
             let how: BundleManifest = serde_json::from_slice(&bytes)
                 .map_err(|error| ImageError::Input(format!("{BUNDLE_MANIFEST}: {error}")))?;
             return Ok(how.kind);

@@ -115,7 +115,7 @@ fn imports_tarballs_of_each_compression() {
 #[test]
 fn nothing_is_written_outside_the_image() {
     type Fill = fn(&mut tar::Builder<Vec<u8>>);
-    let cases: [(&str, Fill); 5] = [
+    let cases: [(&str, Fill); 6] = [
         ("dots", |b| file(b, "../escaped", "x")),
         ("inner dots", |b| file(b, "a/../../escaped", "x")),
         ("link", |b| {
@@ -126,6 +126,12 @@ fn nothing_is_written_outside_the_image() {
             add(b, "out", tar::EntryType::Symlink, 0o777, "/tmp", "");
             file(b, "out/puffer-escaped", "x");
         }),
+        // The directory's mode and owner are set last, when its parent leads out.
+        ("directory turned link", |b| {
+            add(b, "out/", tar::EntryType::Directory, 0o755, "", "");
+            add(b, "out/bystander/", tar::EntryType::Directory, 0o777, "", "");
+            add(b, "out", tar::EntryType::Symlink, 0o777, "../../..", "");
+        }),
         ("hard link", |b| {
             add(b, "out", tar::EntryType::Symlink, 0o777, "/etc", "");
             add(b, "passwd", tar::EntryType::Link, 0o644, "out/passwd", "");
@@ -134,8 +140,12 @@ fn nothing_is_written_outside_the_image() {
     for (n, (name, fill)) in (10..).zip(cases) {
         let world = World::new();
         let path = world.tarball("evil.tar", fill);
+        let bystander = world.dir.path().join("bystander");
+        fs::create_dir(&bystander).unwrap();
+        fs::set_permissions(&bystander, fs::Permissions::from_mode(0o700)).unwrap();
         let result = world.store.import(new(n), &path, &mut |_| {});
         assert!(!world.dir.path().join("escaped").exists(), "{name}");
+        assert_eq!(fs::metadata(&bystander).unwrap().permissions().mode() & 0o777, 0o700, "{name}");
         assert!(!world.store.dir().join("escaped").exists(), "{name}");
         assert!(!Path::new("/tmp/puffer-escaped").exists(), "{name}");
         match result {

@@ -5,6 +5,7 @@
 //! far as its enabled service units go (see `unit.rs`).
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -83,17 +84,34 @@ impl BundleManifest {
             [Some(layer.join(BUNDLE_MANIFEST)), beside]
         });
         for path in places.flatten() {
-            let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
-            if !meta.is_file() || meta.len() > MANIFEST_BYTES_MAX {
-                return Err(bad(format!(
-                    "{BUNDLE_MANIFEST} is not a file of at most {MANIFEST_BYTES_MAX} bytes"
-                )));
+            if let Some(text) = BundleManifest::read(&path).map_err(bad)? {
+                return serde_json::from_slice(&text).map_err(|e| bad(format!("{BUNDLE_MANIFEST}: {e}")));
             }
-            let text =
-                std::fs::read(&path).map_err(|e| bad(format!("cannot read {BUNDLE_MANIFEST}: {e}")))?;
-            return serde_json::from_slice(&text).map_err(|e| bad(format!("{BUNDLE_MANIFEST}: {e}")));
         }
         Ok(BundleManifest::rootfs())
+    }
+
+    /// The bytes of a manifest; `None` if there is none. It may lie in a guest's own tree: a link is not followed, so that
+    /// nothing of the host is read, and a large one is refused.
+    pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let odd = || format!("{BUNDLE_MANIFEST} is not a file of at most {MANIFEST_BYTES_MAX} bytes");
+        let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
+        let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(_) if path.is_symlink() => return Err(odd()),
+            Err(error) => return Err(format!("cannot read {BUNDLE_MANIFEST}: {error}")),
+        };
+        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+        let mut text = Vec::new();
+        let read = file.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut text);
+        match read {
+            Ok(n) if is_file && n as u64 <= MANIFEST_BYTES_MAX => Ok(Some(text)),
+            Ok(_) => Err(odd()),
+            Err(error) => Err(format!("cannot read {BUNDLE_MANIFEST}: {error}")),
+        }
     }
 
     /// The shared paths in a form that can be compared: relative, without `.` and `..`.
@@ -136,6 +154,23 @@ mod tests {
         assert_eq!(found.command, ["high"]);
         std::fs::write(b.join(BUNDLE_MANIFEST), r#"{"kind":"process","commnad":[]}"#).unwrap();
         assert!(matches!(BundleManifest::find("ami-1", &[a, b]), Err(DriverError::BadImage { .. })));
+    }
+
+    #[test]
+    fn a_manifest_in_a_guests_tree_shows_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(BUNDLE_MANIFEST);
+        assert_eq!(BundleManifest::read(&path), Ok(None));
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "{}").unwrap();
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        assert!(BundleManifest::read(&path).is_err(), "a link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();
+        assert!(BundleManifest::read(&path).is_err(), "a large one");
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(BundleManifest::read(&path).is_err(), "a pipe, which must not be waited for");
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! An instance's private tree, made from the image's layers, and a layer made from such a tree.
 //!
+//! An upper layer hides what a lower one has as the overlay file system's layers do: by a device 0/0, or by an attribute of a
+//! directory. Files called `.wh.…` are files; OCI's layers, where they are not, become plain trees when they are imported.
+//!
 //! Plain copies (which file systems with reflinks share by themselves): hard links would let one instance write into the
 //! image. Parts that the image declares shared become symbolic links into the layer.
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Entries of one image; a full desktop system has about half a million.
 const ENTRIES_MAX: u64 = 4_000_000;
-/// Prefix of whiteout files in OCI layers.
-const OCI_WHITEOUT: &[u8] = b".wh.";
 
 /// How regular files get from one tree to the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,8 +116,6 @@ fn copy_over(
             fs::set_permissions(&to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
         } else if kind.is_char_device() && meta.rdev() == 0 {
             remove_any(&to)?;
-        } else if let Some(hidden) = name.as_bytes().strip_prefix(OCI_WHITEOUT) {
-            remove_any(&to_dir.join(std::ffi::OsStr::from_bytes(hidden)))?;
         } else if kind.is_symlink() {
             remove_any(&to)?;
             std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
@@ -148,7 +146,6 @@ fn is_opaque(dir: &Path) -> bool {
     ["trusted.overlay.opaque", "user.overlay.opaque"]
         .iter()
         .any(|name| matches!(xattr::get(dir, name), Ok(Some(value)) if value == b"y"))
-        || dir.join(".wh..wh..opq").symlink_metadata().is_ok()
 }
 
 fn remove_any(path: &Path) -> io::Result<()> {
@@ -225,11 +222,22 @@ mod tests {
         std::os::unix::fs::symlink(&outside, low.join("trap")).unwrap();
         fs::create_dir_all(high.join("trap")).unwrap();
         fs::write(high.join("trap/file"), "inside").unwrap();
-        fs::write(high.join(".wh.gone"), "").unwrap();
+        nix::sys::stat::mknod(
+            &high.join("gone"),
+            nix::sys::stat::SFlag::S_IFCHR,
+            nix::sys::stat::Mode::empty(),
+            0,
+        )
+        .unwrap();
+        // A guest may call its files what it likes.
+        for name in [".wh.", ".wh..", ".wh...", ".wh.keep", ".wh..wh..opq"] {
+            fs::write(high.join(name), "").unwrap();
+        }
         let root = dir.path().join("root");
         unite(&[low, high], &root, &[]).unwrap();
         assert_eq!(fs::read_to_string(root.join("keep/file")).unwrap(), "low");
         assert!(!root.join("gone").exists());
+        assert!(root.join(".wh...").is_file() && root.join(".wh.keep").is_file());
         assert_eq!(fs::read_to_string(root.join("trap/file")).unwrap(), "inside");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }

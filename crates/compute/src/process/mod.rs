@@ -353,7 +353,7 @@ impl Driver for ProcessDriver {
             std::fs::create_dir_all(&target).map_err(io_error)?;
             layers::capture(&directory.root(), &instance.linked, &target).map_err(io_error)?;
             let how = target.join(BUNDLE_MANIFEST);
-            if !how.exists() && !instance.manifest.command.is_empty() {
+            if how.symlink_metadata().is_err() && !instance.manifest.command.is_empty() {
                 let text = serde_json::to_vec_pretty(&instance.manifest)
                     .map_err(|error| DriverError::Permanent(error.to_string()))?;
                 std::fs::write(how, text).map_err(io_error)?;
