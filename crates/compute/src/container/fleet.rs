@@ -92,6 +92,13 @@ impl Fleet {
     /// At start: what lives is watched, what never came to life is removed, stray groups are emptied.
     pub(super) fn adopt(self: &Arc<Self>) {
         let ids = self.lifecycle.ids();
+        // Before anything new gets a range: those of stopped instances are known from their directories only, once the
+        // machine has been rebooted.
+        for id in &ids {
+            if let Err(error) = self.lifecycle.renew_uids(id) {
+                tracing::error!(instance = %id, %error, "the instance's uids cannot be kept for it");
+            }
+        }
         for id in &ids {
             let dir = self.lifecycle.dir(id);
             match dir.running() {

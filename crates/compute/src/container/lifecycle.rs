@@ -106,6 +106,15 @@ impl Lifecycle {
         make().map_err(transient("create the instance's directory"))
     }
 
+    /// Enters the instance's uid range into the machine's register again, which is lost when the machine is rebooted.
+    pub(super) fn renew_uids(&self, id: &str) -> io::Result<()> {
+        let dir = self.dir(id);
+        match dir.meta() {
+            Some(meta) => uid_range::renew(&self.uid_register, &dir.path, meta.base_uid),
+            None => Ok(()),
+        }
+    }
+
     /// Readies the groups and starts the helper, which will answer when init runs.
     pub(super) fn spawn(&self, spec: &LaunchSpec, first_boot: bool) -> Result<Helper, DriverError> {
         check_image(&spec.image)?;
@@ -117,8 +126,7 @@ impl Lifecycle {
         let id = &spec.instance_id;
         let dir = self.dir(id);
         let meta = dir.meta().ok_or_else(|| DriverError::NotFound(id.clone()))?;
-        uid_range::renew(&self.uid_register, &dir.path, meta.base_uid)
-            .map_err(transient("renew the uid range"))?;
+        self.renew_uids(id).map_err(transient("renew the uid range"))?;
         // Groups of an earlier life are emptied and made anew, so that counters begin at zero.
         self.cgroups.remove(id).map_err(transient("clear old cgroups"))?;
         let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes };

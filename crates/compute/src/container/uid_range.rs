@@ -38,13 +38,25 @@ pub(super) fn allot(register: &Path, instance: &Path, seed: u32) -> io::Result<u
     Err(io::Error::new(io::ErrorKind::QuotaExceeded, format!("all {RANGES} uid ranges are in use")))
 }
 
-/// Enters a range that was allotted before (the register is lost at a reboot of the machine).
+/// Enters a range that was allotted before (the register is lost at a reboot of the machine). Refused if another instance has
+/// it: two with the same uids would be one to the kernel.
 pub(super) fn renew(register: &Path, instance: &Path, base_uid: u32) -> io::Result<()> {
     let _turn = enter(register)?;
-    match symlink(instance, link_of(register, base_uid)) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    let link = link_of(register, base_uid);
+    match symlink(instance, &link) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
     }
+    let owner = fs::read_link(&link)?;
+    if owner == instance {
+        return Ok(());
+    }
+    if !owner.exists() {
+        fs::remove_file(&link)?;
+        return symlink(instance, &link);
+    }
+    let message = format!("the uids from {base_uid} now belong to {}", owner.display());
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
 }
 
 /// Gives a range back, if it is this instance's.
@@ -94,5 +106,11 @@ mod tests {
         fs::remove_dir_all(&register).unwrap();
         renew(&register, &one, b).unwrap();
         assert_ne!(allot(&register, &one, 8).unwrap(), b);
+        // Nobody takes the range of another that is there.
+        fs::create_dir(&two).unwrap();
+        assert_eq!(renew(&register, &two, b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        renew(&register, &one, b).unwrap();
+        fs::remove_dir(&one).unwrap();
+        renew(&register, &two, b).unwrap();
     }
 }
