@@ -38,22 +38,30 @@ pub(super) struct QuerySignature<'a> {
 }
 
 impl<'a> QuerySignature<'a> {
-    /// Finds one; `None` if the request is not signed in this way.
-    pub(super) fn find(head: &RequestHead<'a>, body: &'a [u8]) -> Option<QuerySignature<'a>> {
+    /// Finds one; `None` if the request is not signed in this way. A request with a content encoding is refused: what routing
+    /// reads of it is not what is here.
+    pub(super) fn find(head: &RequestHead<'a>, body: &'a [u8]) -> Result<Option<QuerySignature<'a>>, Denial> {
         // Some of these clients add an `Authorization` header in the form of S3's, which query services never read.
         let of_version_4 = head.header("authorization").is_some_and(|v| !v.starts_with("AWS "));
         if of_version_4 || head.headers.contains_key("x-amz-target") {
-            return None;
+            return Ok(None);
         }
-        let mut params = Params::parse(head.query.as_bytes()).ok()?;
+        let Ok(mut params) = Params::parse(head.query.as_bytes()) else { return Ok(None) };
         // The same rule as routing has: what is no form is not part of the request, and so need not be signed.
         let is_form =
             head.header("content-type").is_none_or(|t| t.starts_with("application/x-www-form-urlencoded"));
-        if is_form && !head.headers.contains_key("content-encoding") {
-            params.add(body).ok()?;
+        if is_form && params.add(body).is_err() {
+            return Ok(None);
         }
-        params.get("SignatureVersion")?;
-        Some(QuerySignature { params })
+        if params.get("SignatureVersion").is_none() {
+            return Ok(None);
+        }
+        if head.headers.contains_key("content-encoding") {
+            return Err(Denial::incomplete(
+                "A request signed with version 1 or 2 must not have a Content-Encoding.",
+            ));
+        }
+        Ok(Some(QuerySignature { params }))
     }
 
     pub(super) fn access_key_id(&self) -> Result<&str, Denial> {

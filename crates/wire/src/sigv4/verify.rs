@@ -62,7 +62,7 @@ impl<S: SecretSource> Verifier<S> {
         body: &[u8],
         now_ms: i64,
     ) -> Result<Identity, Fault> {
-        match QuerySignature::find(head, body) {
+        match QuerySignature::find(head, body).map_err(|denial| denial.fault(family))? {
             Some(old) => self.check_old(&old, head, oldest, now_ms).map_err(|denial| denial.fault(family)),
             None => self.verify(family, head, body, now_ms),
         }
