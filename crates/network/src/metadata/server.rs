@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use puffer_core::Clock;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -116,8 +116,21 @@ async fn connection(stream: TcpStream, peer: Ipv4Addr, desk: Arc<Desk>) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn respond(answer: Answer, socket: &OwnedFd) -> Response<Full<Bytes>> {
-    let _ = setsockopt(socket, sockopt::Ipv4Ttl, &answer.hops);
+/// Bounds how far the connection's packets go. Never raised again: the kernel sends a lost token once more with the TTL of
+/// that moment, not of its own.
+pub(super) fn limit_hops(socket: &OwnedFd, hops: i32) -> nix::Result<()> {
+    match getsockopt(socket, sockopt::Ipv4Ttl)? {
+        now if now <= hops => Ok(()),
+        _ => setsockopt(socket, sockopt::Ipv4Ttl, &hops),
+    }
+}
+
+fn respond(mut answer: Answer, socket: &OwnedFd) -> Response<Full<Bytes>> {
+    if let Err(error) = limit_hops(socket, answer.hops) {
+        // A token must not go further than the launch allows.
+        tracing::error!(%error, "the hop limit cannot be set");
+        answer = Answer::status(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     let mut response = Response::builder()
         .status(answer.status)
         .header(header::CONTENT_TYPE, answer.content_type)

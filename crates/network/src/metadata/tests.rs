@@ -7,7 +7,7 @@ use puffer_core::{ManualClock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::server::{Answer, Desk};
+use super::server::{Answer, Desk, limit_hops};
 use super::slots::PER_SOURCE_MAX;
 use super::*;
 
@@ -326,4 +326,18 @@ fn spot_notices_show_while_they_stand() {
         leaf("meta-data/events/recommendations/rebalance"),
         r#"{"noticeTime": "2026-11-21T03:28:00Z"}"#
     );
+}
+
+/// A client that keeps a token's segment unacknowledged must not get it again with more hops because it asked for something
+/// else meanwhile.
+#[test]
+fn a_connection_that_carried_a_token_keeps_its_hop_limit() {
+    let socket = std::os::fd::OwnedFd::from(std::net::UdpSocket::bind((HERE, 0)).unwrap());
+    let ttl = || nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::Ipv4Ttl).unwrap();
+    let before = ttl();
+    limit_hops(&socket, 64).unwrap();
+    assert_eq!(ttl(), before.min(64));
+    limit_hops(&socket, 1).unwrap();
+    limit_hops(&socket, 64).unwrap();
+    assert_eq!(ttl(), 1);
 }
