@@ -38,8 +38,17 @@ pub struct ActionOutcome {
     pub summary: String,
 }
 
-/// Takes the actions of alarms. Implemented by [`crate::PolicyExecute`] for scaling policies and [`crate::InstanceAction`] for
-/// single instances.
+impl From<Result<String, String>> for ActionOutcome {
+    /// The summary of what was done, or of why it could not be.
+    fn from(done: Result<String, String>) -> ActionOutcome {
+        let succeeded = done.is_ok();
+        let (Ok(summary) | Err(summary)) = done;
+        ActionOutcome { succeeded, summary }
+    }
+}
+
+/// Takes the actions of alarms. Implemented by [`crate::PolicyExecute`] for scaling policies, [`crate::InstanceAction`] for
+/// single instances and [`crate::TopicAction`] for topics.
 ///
 /// An action runs once for each transition, and again if the server died before its outcome was recorded, so an
 /// implementation must be idempotent in effect: the same alarm again changes nothing unless more is needed.

@@ -48,10 +48,7 @@ impl AlarmAction for InstanceAction {
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
         let mut outcomes = Vec::with_capacity(fired.len());
         for one in &fired {
-            outcomes.push(match self.act(one).await {
-                Ok(summary) => ActionOutcome { succeeded: true, summary },
-                Err(summary) => ActionOutcome { succeeded: false, summary },
-            });
+            outcomes.push(self.act(one).await.into());
         }
         outcomes
     }

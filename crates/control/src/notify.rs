@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use puffer_core::messaging::{ATTEMPTS_MAX, HttpDelivery, HttpTarget, retry_wait};
+use puffer_core::event::Event;
+use puffer_core::messaging::{ATTEMPTS_MAX, HttpDelivery, HttpTarget, QueueMessage, retry_wait};
 use puffer_core::{Clock, Timestamp};
 use puffer_inventory::{messaging, notices};
 use puffer_store::{Store, StoreError, Subscription};
@@ -116,9 +117,20 @@ impl Notify {
 
     async fn prune(&self) {
         let now = self.clock.now();
+        // Looked for without the writer's lock: most of the time there is nothing.
+        let (events, messages) = self.store.read(|r| {
+            (notices::events_to_prune(r, PRUNED_AT_ONCE), messaging::expired(r, PRUNED_AT_ONCE, now))
+        });
+        if events.is_empty() && messages.is_empty() {
+            return;
+        }
         let pruned = self.store.transact::<_, StoreError>(|tx| {
-            notices::prune_events(tx, PRUNED_AT_ONCE);
-            messaging::prune(tx, PRUNED_AT_ONCE, now);
+            for key in &events {
+                tx.delete::<Event>(key);
+            }
+            for id in &messages {
+                tx.delete::<QueueMessage>(id);
+            }
             Ok(())
         });
         if let Err(error) = pruned.await {
@@ -154,12 +166,13 @@ impl Reconciler for Notify {
 
     async fn activate(&self) -> NotifyStatus {
         let mut status = NotifyStatus::default();
-        // Record before act: nobody is told of what may yet be undone.
+        let due = self.due_now(self.clock.now());
+        // Record before act: nobody is told of what may yet be undone. After the look, so that all that was seen is settled.
         if self.store.settled().await.is_err() {
             return status;
         }
         let mut running = JoinSet::new();
-        for delivery in self.due_now(self.clock.now()) {
+        for delivery in due {
             running.spawn(async move {
                 let outcome = match tokio::time::timeout(DELIVERY_TIMEOUT, post(&delivery)).await {
                     Ok(Ok(200..=299)) => Outcome::Taken,

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use puffer_core::Clock;
-use puffer_core::alarm::{
-    Alarm, AlarmState, CompositeAlarm, HistoryItem, HistoryKind, composite_message, metric_message,
-    region_of, subject,
-};
+use puffer_core::alarm::{Alarm, CompositeAlarm, composite_message, metric_message, region_of, subject};
 use puffer_core::messaging::{SubscriptionProtocol, Topic, is_topic_arn};
 use puffer_inventory::messaging::{self, Publication};
 use puffer_store::{Reader, Store, StoreError, Transaction};
@@ -47,25 +44,15 @@ impl TopicAction {
 
 /// Subject, text and what makes the message of this transition differ from any other.
 fn told(r: &Reader<'_>, name: &str) -> Option<(String, String, String)> {
-    let before = state_before(r, name);
     if let Some(alarm) = r.get::<Alarm>(name) {
-        let text = metric_message(&alarm, before).to_string();
+        let text = metric_message(&alarm).to_string();
         let seed = format!("{}|{}", alarm.arn, alarm.state_transitioned_at.as_millis());
         return Some((subject(alarm.state, name, region_of(&alarm.arn)), text, seed));
     }
     let alarm = r.get::<CompositeAlarm>(name)?;
-    let text = composite_message(&alarm, before).to_string();
+    let text = composite_message(&alarm).to_string();
     let seed = format!("{}|{}", alarm.arn, alarm.state_transitioned_at.as_millis());
     Some((subject(alarm.state, name, region_of(&alarm.arn)), text, seed))
-}
-
-/// The state before the last move, of which the history tells.
-fn state_before(r: &Reader<'_>, name: &str) -> AlarmState {
-    let items = r.list_by::<HistoryItem>("alarm", name);
-    let last = items.iter().rev().find(|i| i.kind == HistoryKind::StateUpdate);
-    let data = last.and_then(|i| serde_json::from_str::<serde_json::Value>(&i.data).ok());
-    let state = data.as_ref().and_then(|d| AlarmState::parse(d["oldState"]["stateValue"].as_str()?));
-    state.unwrap_or_default()
 }
 
 #[async_trait]
@@ -77,10 +64,7 @@ impl AlarmAction for TopicAction {
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
         let mut outcomes = Vec::with_capacity(fired.len());
         for one in &fired {
-            outcomes.push(match self.publish(one).await {
-                Ok(summary) => ActionOutcome { succeeded: true, summary },
-                Err(summary) => ActionOutcome { succeeded: false, summary },
-            });
+            outcomes.push(self.publish(one).await.into());
         }
         outcomes
     }

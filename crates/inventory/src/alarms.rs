@@ -35,6 +35,7 @@ pub fn put(tx: &mut Transaction<'_>, mut alarm: Alarm) -> Arc<Alarm> {
         alarm.state_reason_data.clone_from(&before.state_reason_data);
         alarm.state_updated_at = before.state_updated_at;
         alarm.state_transitioned_at = before.state_transitioned_at;
+        alarm.state_before = before.state_before;
         alarm.tags.clone_from(&before.tags);
         alarm.has_transitioned = before.has_transitioned;
         // New actions are for the next transition, not for the state in which the alarm already is.
@@ -73,6 +74,7 @@ pub fn set_state(tx: &mut Transaction<'_>, name: &str, change: StateChange) -> O
         alarm.state_updated_at = change.at;
         if moved {
             alarm.state_transitioned_at = change.at;
+            alarm.state_before = before.state;
             alarm.has_transitioned = true;
             // What is enabled or added later is for later transitions.
             if alarm.actions().is_empty() {
@@ -201,6 +203,7 @@ mod tests {
             state_reason_data: None,
             state_updated_at: NOW,
             state_transitioned_at: NOW,
+            state_before: AlarmState::InsufficientData,
             configured_at: NOW,
             actions_done_for: Some(NOW),
             has_transitioned: false,

@@ -19,6 +19,7 @@ pub fn put(tx: &mut Transaction<'_>, mut alarm: CompositeAlarm) -> Arc<Composite
         alarm.state_reason_data.clone_from(&before.state_reason_data);
         alarm.state_updated_at = before.state_updated_at;
         alarm.state_transitioned_at = before.state_transitioned_at;
+        alarm.state_before = before.state_before;
         alarm.tags.clone_from(&before.tags);
         // New actions are for the next transition, not for the state in which the alarm already is.
         alarm.actions_done_for = Some(before.state_transitioned_at);
@@ -56,6 +57,7 @@ pub fn set_state(tx: &mut Transaction<'_>, name: &str, change: StateChange) -> O
         alarm.state_updated_at = change.at;
         if moved {
             alarm.state_transitioned_at = change.at;
+            alarm.state_before = before.state;
             if !alarm.actions_enabled || alarm.actions_for(change.state).is_empty() {
                 alarm.actions_done_for = Some(change.at);
             }

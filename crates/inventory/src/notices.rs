@@ -6,7 +6,7 @@ use puffer_core::autoscaling::{Activity, Group};
 use puffer_core::event::Event;
 use puffer_core::messaging::Topic;
 use puffer_core::{Timestamp, ids};
-use puffer_store::Transaction;
+use puffer_store::{Reader, Transaction};
 use serde_json::Value;
 
 use crate::messaging::{self, NewMessage, Publication, Target};
@@ -114,12 +114,10 @@ pub fn record(
     });
 }
 
-/// Removes the oldest events beyond [`EVENTS_MAX`], at most `most`; says how many went.
-pub fn prune_events(tx: &mut Transaction<'_>, most: usize) -> usize {
-    let excess = tx.reader().count::<Event>().saturating_sub(EVENTS_MAX).min(most);
-    let keys: Vec<String> =
-        tx.reader().iter::<Event>().take(excess).map(|e| puffer_core::Record::key(&**e)).collect();
-    keys.iter().filter(|key| tx.delete::<Event>(key.as_str())).count()
+/// The keys of the oldest events beyond [`EVENTS_MAX`], at most `most`.
+pub fn events_to_prune(r: &Reader<'_>, most: usize) -> Vec<String> {
+    let excess = r.count::<Event>().saturating_sub(EVENTS_MAX).min(most);
+    r.iter::<Event>().take(excess).map(|e| puffer_core::Record::key(&**e)).collect()
 }
 
 /// Region and account in an ARN.

@@ -71,6 +71,7 @@ fn settings(
         state_reason_data: None,
         state_updated_at: now,
         state_transitioned_at: now,
+        state_before: AlarmState::InsufficientData,
         configured_at: now,
         actions_done_for: Some(now),
         suppressed_by: None,

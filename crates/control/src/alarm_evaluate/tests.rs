@@ -113,6 +113,7 @@ pub(crate) fn alarm(name: &str, period_s: u32, n: u32) -> Alarm {
         state_reason_data: None,
         state_updated_at: START,
         state_transitioned_at: START,
+        state_before: Default::default(),
         has_transitioned: false,
         configured_at: START,
         actions_done_for: Some(START),

@@ -151,7 +151,8 @@ impl Watched {
         let once_done = has_just_acted || alarm.actions_done_for == Some(transition);
         for action in alarm.actions() {
             let runs_once = !actions.iter().any(|a| a.takes(action) && a.repeats());
-            if if runs_once { once_done } else { !repeats_now } {
+            let is_due = if runs_once { !once_done } else { repeats_now };
+            if !is_due {
                 continue;
             }
             let fired_alarm = FiredAlarm {

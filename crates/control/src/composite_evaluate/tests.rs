@@ -54,6 +54,7 @@ fn composite(name: &str, rule: &str) -> CompositeAlarm {
         state_reason_data: None,
         state_updated_at: START,
         state_transitioned_at: START,
+        state_before: Default::default(),
         configured_at: START,
         actions_done_for: Some(START),
         suppressed_by: None,

@@ -47,8 +47,10 @@ const PURGE_PERIOD: Duration = Duration::from_secs(30);
 /// What a driver call may take before it counts as failed in passing.
 #[derive(Debug, Clone)]
 pub struct ConvergeLimits {
-    /// Launch, start, reboot.
+    /// Launch, start.
     pub launch: Duration,
+    /// Reboot, with the four minutes inside that a guest has to heed it.
+    pub reboot: Duration,
     /// Stop, with the guest's own time to power off inside.
     pub stop: Duration,
     /// Terminate.
@@ -71,6 +73,7 @@ impl Default for ConvergeLimits {
     fn default() -> Self {
         ConvergeLimits {
             launch: Duration::from_secs(120),
+            reboot: Duration::from_secs(360),
             stop: Duration::from_secs(60),
             terminate: Duration::from_secs(60),
             rest: Duration::from_secs(600),

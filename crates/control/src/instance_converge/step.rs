@@ -151,7 +151,7 @@ impl Shared {
         let done = match self.rooms.store.read(|r| images::waiting_for_rest(r, &instance.id).is_empty()) {
             true => {
                 let reboot = async { self.rooms.driver.reboot(&self.spec(instance).await?).await };
-                within(self.limits.launch, "reboot", reboot).await
+                within(self.limits.reboot, "reboot", reboot).await
             }
             false => self.rest(instance).await,
         };

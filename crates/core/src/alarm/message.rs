@@ -25,8 +25,8 @@ pub fn region_of(arn: &str) -> &str {
     home(arn).1
 }
 
-/// The message for a metric alarm that moved to its state from `before`.
-pub fn metric_message(alarm: &Alarm, before: AlarmState) -> Value {
+/// The message for a metric alarm that has moved to its state.
+pub fn metric_message(alarm: &Alarm) -> Value {
     let (account, region) = home(&alarm.arn);
     json!({
         "AlarmName": alarm.name,
@@ -38,7 +38,7 @@ pub fn metric_message(alarm: &Alarm, before: AlarmState) -> Value {
         "StateChangeTime": json_time(alarm.state_transitioned_at),
         "Region": region,
         "AlarmArn": alarm.arn,
-        "OldStateValue": before.name(),
+        "OldStateValue": alarm.state_before.name(),
         "OKActions": alarm.ok_actions,
         "AlarmActions": alarm.alarm_actions,
         "InsufficientDataActions": alarm.insufficient_data_actions,
@@ -94,8 +94,8 @@ fn query(query: &super::MetricQuery) -> Value {
     told
 }
 
-/// The message for a composite alarm that moved to its state from `before`.
-pub fn composite_message(alarm: &CompositeAlarm, before: AlarmState) -> Value {
+/// The message for a composite alarm that has moved to its state.
+pub fn composite_message(alarm: &CompositeAlarm) -> Value {
     let (account, region) = home(&alarm.arn);
     json!({
         "AlarmName": alarm.name,
@@ -106,7 +106,7 @@ pub fn composite_message(alarm: &CompositeAlarm, before: AlarmState) -> Value {
         "StateChangeTime": json_time(alarm.state_transitioned_at),
         "Region": region,
         "AlarmArn": alarm.arn,
-        "OldStateValue": before.name(),
+        "OldStateValue": alarm.state_before.name(),
         "OKActions": alarm.ok_actions,
         "AlarmActions": alarm.alarm_actions,
         "InsufficientDataActions": alarm.insufficient_data_actions,
@@ -123,8 +123,8 @@ mod tests {
     fn a_message_names_states_and_metric() {
         let mut alarm = alarm(1, 3, TreatMissingData::Missing);
         alarm.arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:high".into();
-        alarm.state = AlarmState::Alarm;
-        let told = metric_message(&alarm, AlarmState::Ok);
+        (alarm.state, alarm.state_before) = (AlarmState::Alarm, AlarmState::Ok);
+        let told = metric_message(&alarm);
         assert_eq!(
             (told["NewStateValue"].as_str(), told["OldStateValue"].as_str()),
             (Some("ALARM"), Some("OK"))

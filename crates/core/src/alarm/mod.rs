@@ -172,6 +172,9 @@ pub struct Alarm {
     pub state_updated_at: Timestamp,
     /// When `state` last became another one.
     pub state_transitioned_at: Timestamp,
+    /// The state before that.
+    #[serde(default)]
+    pub state_before: AlarmState,
     /// Whether it has ever left the state that it was made in.
     #[serde(default)]
     pub has_transitioned: bool,

@@ -36,6 +36,7 @@ pub(super) fn alarm(m: u32, n: u32, treat: TreatMissingData) -> Alarm {
         state_reason_data: None,
         state_updated_at: START,
         state_transitioned_at: START,
+        state_before: Default::default(),
         has_transitioned: false,
         configured_at: START,
         actions_done_for: Some(START),

@@ -10,7 +10,9 @@ mod queue;
 mod topic;
 
 pub use delivery::{ATTEMPTS_MAX, HttpDelivery, HttpTarget, retry_wait};
-pub use queue::{MESSAGES_PER_QUEUE_MAX, MessageAttribute, Queue, QueueMessage, RETENTION_DEFAULT_S};
+pub use queue::{
+    BYTES_PER_QUEUE_MAX, MESSAGES_PER_QUEUE_MAX, MessageAttribute, Queue, QueueMessage, RETENTION_DEFAULT_S,
+};
 pub use topic::{SUBSCRIPTIONS_PER_TOPIC_MAX, SubscriptionProtocol, Topic, TopicSubscription, envelope};
 
 /// ARN of a topic.

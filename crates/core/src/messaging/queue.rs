@@ -9,6 +9,8 @@ use crate::{Record, Tags, Timestamp};
 pub const RETENTION_DEFAULT_S: u32 = 345_600;
 /// Messages of one queue, seen or not: a queue that nobody reads must not fill the store. At most 256 KiB each, usually 1.
 pub const MESSAGES_PER_QUEUE_MAX: usize = 10_000;
+/// Bytes of all bodies that one queue holds, for the same reason.
+pub const BYTES_PER_QUEUE_MAX: usize = 64 << 20;
 
 /// A queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

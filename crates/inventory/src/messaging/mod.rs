@@ -8,7 +8,7 @@ use puffer_core::messaging::{Queue, Topic};
 use puffer_store::{Reader, StoreError};
 
 pub use queues::{
-    NewMessage, Received, SendRefused, change_visibility, delete_message, delete_queue, enqueue, prune,
+    NewMessage, Received, SendRefused, change_visibility, delete_message, delete_queue, enqueue, expired,
     purge, receive,
 };
 pub use topics::{Publication, confirm, delete_topic, publish, subscribe};

@@ -2,15 +2,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use puffer_core::messaging::{MESSAGES_PER_QUEUE_MAX, MessageAttribute, Queue, QueueMessage};
+use puffer_core::messaging::{
+    BYTES_PER_QUEUE_MAX, MESSAGES_PER_QUEUE_MAX, MessageAttribute, Queue, QueueMessage,
+};
 use puffer_core::{Timestamp, ids};
-use puffer_store::Transaction;
+use puffer_store::{Reader, Transaction};
 
 use super::MessagingError;
 
 /// The queue is full.
 #[derive(Debug, thiserror::Error)]
-#[error("The queue holds {MESSAGES_PER_QUEUE_MAX} messages already.")]
+#[error(
+    "The queue is full: it holds {MESSAGES_PER_QUEUE_MAX} messages and {BYTES_PER_QUEUE_MAX} bytes at most."
+)]
 pub struct SendRefused;
 
 /// A message to be sent.
@@ -33,7 +37,9 @@ pub fn enqueue(
     message: NewMessage,
     now: Timestamp,
 ) -> Result<Arc<QueueMessage>, SendRefused> {
-    if tx.count_by::<QueueMessage>("queue", &queue.name) >= MESSAGES_PER_QUEUE_MAX {
+    let waiting = tx.list_by::<QueueMessage>("queue", &queue.name);
+    let bytes = waiting.iter().map(|m| m.body.len()).sum::<usize>() + message.body.len();
+    if waiting.len() >= MESSAGES_PER_QUEUE_MAX || bytes > BYTES_PER_QUEUE_MAX {
         return Err(SendRefused);
     }
     let delay = Duration::from_secs(message.delay_s.unwrap_or(queue.delay_s).into());
@@ -141,13 +147,11 @@ pub fn delete_queue(tx: &mut Transaction<'_>, queue: &str) -> Result<(), Messagi
     Ok(())
 }
 
-/// Removes messages that were kept long enough, at most so many; says how many went.
-pub fn prune(tx: &mut Transaction<'_>, most: usize, now: Timestamp) -> usize {
-    let mut gone = Vec::new();
-    for queue in tx.list::<Queue>() {
-        let old = tx.list_by::<QueueMessage>("queue", &queue.name);
-        gone.extend(old.into_iter().filter(|m| m.is_expired(&queue, now)).map(|m| m.id.clone()));
-    }
-    gone.truncate(most);
-    gone.iter().filter(|id| tx.delete::<QueueMessage>(id.as_str())).count()
+/// The ids of messages that were kept long enough, at most so many.
+pub fn expired(r: &Reader<'_>, most: usize, now: Timestamp) -> Vec<String> {
+    let of_queue = |queue: &Arc<Queue>| {
+        let old = r.list_by::<QueueMessage>("queue", &queue.name);
+        old.into_iter().filter(|m| m.is_expired(queue, now)).map(|m| m.id.clone()).collect::<Vec<_>>()
+    };
+    r.iter::<Queue>().flat_map(of_queue).take(most).collect()
 }

@@ -46,6 +46,9 @@ pub struct CompositeAlarm {
     pub state_updated_at: Timestamp,
     /// When `state` last became another one.
     pub state_transitioned_at: Timestamp,
+    /// The state before that.
+    #[serde(default)]
+    pub state_before: AlarmState,
     /// When the settings last changed.
     pub configured_at: Timestamp,
     /// The transition (its time) whose actions have run, or were not to run. Another one than `state_transitioned_at`: they

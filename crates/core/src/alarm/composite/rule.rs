@@ -14,8 +14,9 @@ pub const CHILDREN_MAX: usize = 100;
 pub const ELEMENTS_MAX: usize = 500;
 /// Longest rule, in bytes.
 const LENGTH_MAX: usize = 10_240;
-/// Deepest nesting: bounds the recursion of reading, evaluating and storing.
-const DEPTH_MAX: usize = 60;
+/// Deepest nesting: bounds the recursion of reading, evaluating and storing. A level can be four of JSON (`Or`, its list, `And`,
+/// its list), of which a reader of the store takes 128.
+const DEPTH_MAX: usize = 25;
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,6 +100,30 @@ proptest! {
     }
 }
 
+#[test]
+fn the_deepest_rule_can_be_read_back_from_the_store() {
+    // Each level costs the most that one can: a list of OR with a list of AND in it, and a NOT.
+    let nested = |levels: usize| {
+        let mut text = "ALARM(a)".to_owned();
+        for n in 0..levels {
+            text = if n % 2 == 0 { format!("(TRUE OR TRUE AND {text})") } else { format!("NOT {text}") };
+        }
+        text
+    };
+    let deepest = (1..100).take_while(|n| Rule::parse(&nested(*n)).is_ok()).last().unwrap();
+    let flat =
+        |levels: usize| (0..levels).fold("ALARM(a)".to_owned(), |t, _| format!("(TRUE OR TRUE AND {t})"));
+    let deepest_flat = (1..100).take_while(|n| Rule::parse(&flat(*n)).is_ok()).last().unwrap();
+    assert!(deepest >= 20 && deepest_flat >= 20);
+    for text in [nested(deepest), flat(deepest_flat)] {
+        let stored = CompositeAlarm { rule: Rule::parse(&text).unwrap(), ..alarm(None) };
+        let envelope = serde_json::json!({ "v": 1, "data": stored }).to_string();
+        let read: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+        assert_eq!(serde_json::from_value::<CompositeAlarm>(read["data"].clone()).unwrap().rule, stored.rule);
+    }
+    assert_eq!(Rule::parse(&flat(deepest_flat + 1)), Err(RuleError::Deep));
+}
+
 fn alarm(suppressed_by: Option<SuppressedBy>) -> CompositeAlarm {
     let at = Timestamp::from_secs(1000);
     CompositeAlarm {
@@ -118,6 +142,7 @@ fn alarm(suppressed_by: Option<SuppressedBy>) -> CompositeAlarm {
         state_reason_data: None,
         state_updated_at: at,
         state_transitioned_at: at,
+        state_before: Default::default(),
         configured_at: at,
         actions_done_for: None,
         suppressed_by,

@@ -186,6 +186,7 @@ fn bare_alarm(name: String, policy: &ScalingPolicy, names: &AlarmNames, now: Tim
         state_reason_data: None,
         state_updated_at: now,
         state_transitioned_at: now,
+        state_before: AlarmState::InsufficientData,
         has_transitioned: false,
         configured_at: now,
         actions_done_for: Some(now),
