@@ -2,9 +2,9 @@
 //!
 //! Handlers validate, change records in one transaction and return; the reconcilers see the change and act.
 
-mod absent;
 mod activities;
 mod capacity;
+mod classic_load_balancers;
 mod describe_groups;
 mod error;
 mod execute_policy;
@@ -61,6 +61,6 @@ pub(crate) fn register(registry: &mut Registry) {
     metrics_collection::register(registry);
     tags::register(registry);
     static_types::register(registry);
-    absent::register(registry);
+    classic_load_balancers::register(registry);
     v2009::register(registry);
 }
