@@ -6,6 +6,7 @@
 //! | `metrics.redb` | metrics |
 //! | `credentials.json` | the access key pair, mode 0600 |
 //! | `server.json` | where the running server listens |
+//! | `compute` | what its instances are: containers, processes or simulated |
 //! | `server.lock` | held while a server runs |
 //! | `puffer.sock` | what `puffer status` and `puffer explain` ask, mode 0600 |
 //! | `images/`, `instances/` | images and instances' disks |
@@ -53,8 +54,16 @@ pub(crate) struct ServerInfo {
 }
 
 impl DataDir {
-    /// Opens `path`, creating it (mode 0700) if it is absent.
+    /// Opens `path`, which must be there.
     pub(crate) fn open(path: &Path) -> anyhow::Result<DataDir> {
+        let path = path.canonicalize().with_context(|| {
+            format!("there is no data directory {}: puffer serve --data-dir makes one", path.display())
+        })?;
+        Ok(DataDir { path })
+    }
+
+    /// Opens `path`, creating it (mode 0700) if it is absent.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<DataDir> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -170,6 +179,22 @@ impl DataDir {
         serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
     }
 
+    /// What its instances are (`Kind::name`), if a server has begun to run any since the last [`DataDir::forget_compute`].
+    pub(crate) fn compute(&self) -> Option<String> {
+        let written = fs::read_to_string(self.path.join("compute"));
+        let name = written.ok().or_else(|| Some(self.server_info().ok()?.compute))?;
+        Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    }
+
+    pub(crate) fn write_compute(&self, name: &str) -> anyhow::Result<()> {
+        self.write_atomically("compute", name.as_bytes())
+    }
+
+    /// Nothing runs any more: a next server may run instances of another kind.
+    pub(crate) fn forget_compute(&self) -> anyhow::Result<()> {
+        self.write_atomically("compute", b"")
+    }
+
     /// Writes a private file so that a crash leaves the old one or the new one, never a part.
     fn write_atomically(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let temporary = self.path.join(format!(".{name}.new"));
@@ -214,7 +239,7 @@ mod tests {
     #[test]
     fn credentials_are_made_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::open(dir.path()).unwrap();
+        let data = DataDir::create(dir.path()).unwrap();
         assert!(data.existing_credentials().is_err());
         let first = data.credentials().unwrap();
         assert_eq!(first.secret_access_key, data.credentials().unwrap().secret_access_key);
@@ -226,7 +251,7 @@ mod tests {
     #[test]
     fn the_lock_of_a_dead_server_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::open(dir.path()).unwrap();
+        let data = DataDir::create(dir.path()).unwrap();
         let held = data.lock().unwrap();
         // As a child that has the lock while the server, which is named in it, is dead already.
         fs::write(data.path().join("server.lock"), "4194305").unwrap();
@@ -245,7 +270,7 @@ mod tests {
     #[test]
     fn a_second_server_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::open(dir.path()).unwrap();
+        let data = DataDir::create(dir.path()).unwrap();
         let held = data.lock().unwrap();
         let refused = data.lock().unwrap_err().to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");

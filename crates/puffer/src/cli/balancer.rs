@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
+use super::bounded_log::BoundedLog;
 use crate::clock::SystemClock;
 
 #[derive(clap::Args)]
@@ -18,7 +19,11 @@ pub(super) struct Args {
 /// Runs the data plane of the load balancers until it is asked to stop.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("PUFFER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(BoundedLog::of_stderr())
+        .with_ansi(false)
+        .init();
     puffer_balancer::run(puffer_balancer::Options {
         socket: args.socket,
         threads: args.threads,

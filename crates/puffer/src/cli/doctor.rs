@@ -15,7 +15,7 @@ pub(super) struct Args {
 
 /// Says what this machine allows and what to install or change, with the exact commands.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let data = DataDir::open(&args.data_dir)?;
+    let data = DataDir::create(&args.data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let options = container::Options::new(data.path().to_owned(), std::env::current_exe()?);
     let probe = runtime.block_on(container::probe(&options));

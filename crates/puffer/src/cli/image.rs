@@ -128,7 +128,7 @@ fn make(
         &mut dyn FnMut(Progress),
     ) -> Result<Manifest, puffer_compute::image::ImageError>,
 ) -> anyhow::Result<()> {
-    let store = ImageStore::open(&DataDir::open(&naming.data_dir)?.images())?;
+    let store = ImageStore::open(&DataDir::create(&naming.data_dir)?.images())?;
     let new = NewImage {
         id: ids::resource_id("ami", &mut rand::rng()),
         name: naming.name,

@@ -1,6 +1,7 @@
 //! The command line: a file per subcommand.
 
 mod balancer;
+mod bounded_log;
 mod doctor;
 mod env;
 mod events;

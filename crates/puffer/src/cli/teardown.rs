@@ -46,36 +46,52 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn tear_down(data: &DataDir) -> anyhow::Result<()> {
     let _lock = take_over(data).await?;
-    let Ok(info) = data.server_info() else { return Ok(()) };
-    if let Some(driver) = compute::driver_of(&info.compute, data)? {
-        let mut failed = Vec::new();
-        for instance in driver.list().await.context("cannot list the instances")? {
-            let id = instance.instance_id;
-            match tokio::time::timeout(TERMINATE_TIMEOUT, driver.terminate(&id)).await {
-                Ok(Ok(())) => eprintln!("ended {id}"),
-                Ok(Err(error)) => failed.push(format!("{id}: {error}")),
-                Err(_) => failed.push(format!("{id}: not within {} s", TERMINATE_TIMEOUT.as_secs())),
-            }
-        }
-        compute::restore_machine(data);
-        if info.compute == compute::Kind::Container.name() {
-            let fabric = puffer_network::BridgeFabric::new(data.path(), puffer_network::Services::default());
-            fabric.teardown().await.context("cannot remove the network")?;
-            eprintln!("removed the network");
-        }
-        if !failed.is_empty() {
-            bail!("some instances could not be ended: {}", failed.join("; "));
+    // Each part is tried, whatever becomes of the others.
+    let mut failed = Vec::new();
+    let kind = data.compute().unwrap_or_default();
+    if let Err(error) = end_instances(&kind, data, &mut failed).await {
+        failed.push(format!("{error:#}"));
+    }
+    if kind == compute::Kind::Container.name() {
+        let fabric = puffer_network::BridgeFabric::new(data.path(), puffer_network::Services::default());
+        match fabric.teardown().await {
+            Ok(_) => eprintln!("removed the network"),
+            Err(error) => failed.push(format!("cannot remove the network: {error}")),
         }
     }
+    if let Err(error) = end_balancer(data).await {
+        failed.push(format!("{error:#}"));
+    }
+    if !failed.is_empty() {
+        bail!("some things could not be ended: {}", failed.join("; "));
+    }
+    data.forget_compute()
+}
+
+async fn end_instances(kind: &str, data: &DataDir, failed: &mut Vec<String>) -> anyhow::Result<()> {
+    let Some(driver) = compute::driver_of(kind, data)? else { return Ok(()) };
+    for instance in driver.list().await.context("cannot list the instances")? {
+        let id = instance.instance_id;
+        match tokio::time::timeout(TERMINATE_TIMEOUT, driver.terminate(&id)).await {
+            Ok(Ok(())) => eprintln!("ended {id}"),
+            Ok(Err(error)) => failed.push(format!("{id}: {error}")),
+            Err(_) => failed.push(format!("{id}: not within {} s", TERMINATE_TIMEOUT.as_secs())),
+        }
+    }
+    compute::restore_machine(data);
+    Ok(())
+}
+
+async fn end_balancer(data: &DataDir) -> anyhow::Result<()> {
     match BalancerClient::connect(&data.balancer_socket()).await {
         Ok(balancer) => {
             balancer.shutdown(BALANCER_GRACE).await.context("cannot end the load balancers' process")?;
             eprintln!("ended the load balancers");
+            Ok(())
         }
-        Err(puffer_balancer::ClientError::Absent(..)) => {}
-        Err(error) => return Err(error).context("cannot reach the load balancers' process"),
+        Err(puffer_balancer::ClientError::Absent(..)) => Ok(()),
+        Err(error) => Err(error).context("cannot reach the load balancers' process"),
     }
-    Ok(())
 }
 
 /// Stops a running server and takes its lock, so that none starts meanwhile.

@@ -153,15 +153,28 @@ fn is_confirmation(operation: &OperationSchema, head: &RequestHead<'_>) -> bool 
     operation.service.name == "sns" && operation.name == "ConfirmSubscription" && !signed
 }
 
-/// Without signatures, any web page could post forms to a loopback address through its visitor's browser.
+/// Without signatures, any web page could post forms to a loopback address through its visitor's browser. A page whose name was
+/// made to mean this machine sends none of the headers that tell, but it sends its name.
 fn from_no_browser(head: &RequestHead<'_>) -> Result<(), Fault> {
-    match ["origin", "sec-fetch-site", "referer"].iter().find(|name| head.headers.contains_key(**name)) {
-        None => Ok(()),
-        Some(_) => {
-            let message = "A server with --no-auth takes no requests from web pages.";
+    let of_a_page =
+        ["origin", "sec-fetch-site", "referer"].iter().any(|name| head.headers.contains_key(*name));
+    match !of_a_page && head.header("host").is_none_or(names_this_machine) {
+        true => Ok(()),
+        false => {
+            let message = "A server with --no-auth takes no requests from web pages, and none under a name other than localhost.";
             Err(Fault::sender("AccessDenied", message).with_status(403))
         }
     }
+}
+
+/// `localhost` or an address, with or without a port: nobody else can make these mean something.
+fn names_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Runs the handler. Most are ready at once; the others go to a task of their own, so that a client that hangs up does not

@@ -244,10 +244,15 @@ async fn oversize_bodies_are_refused() {
 async fn without_signatures_web_pages_are_refused() {
     let fixture = start(false).await;
     let mut stream = fixture.connect().await;
-    let form = "GET /?Action=GetCallerIdentity&Version=2011-06-15 HTTP/1.1\r\nhost: x\r\n";
-    assert_eq!(ask(&mut stream, format!("{form}\r\n").as_bytes()).await.status, 200);
-    let heard = ask(&mut stream, format!("{form}origin: http://evil.example\r\n\r\n").as_bytes()).await;
-    assert_eq!((heard.status, heard.code().as_str()), (403, "AccessDenied"));
+    let get = "GET /?Action=GetCallerIdentity&Version=2011-06-15 HTTP/1.1\r\nhost:";
+    for host in ["localhost", "LocalHost:4780", "127.0.0.1", "127.0.0.1:4780", "[::1]:4780"] {
+        assert_eq!(ask(&mut stream, format!("{get} {host}\r\n\r\n").as_bytes()).await.status, 200, "{host}");
+    }
+    // A page, and one whose name was made to mean this machine.
+    for rest in ["localhost\r\norigin: http://evil.example", "evil.example:4780", "localhost.evil.example"] {
+        let heard = ask(&mut stream, format!("{get} {rest}\r\n\r\n").as_bytes()).await;
+        assert_eq!((heard.status, heard.code().as_str()), (403, "AccessDenied"), "{rest}");
+    }
 }
 
 #[tokio::test]

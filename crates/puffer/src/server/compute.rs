@@ -71,12 +71,37 @@ impl Kind {
     }
 }
 
-/// Decides between containers and processes by trying.
-pub(crate) async fn choose(asked: Compute, data: &DataDir) -> anyhow::Result<Kind> {
-    match asked {
-        Compute::Simulated => return Ok(Kind::Simulated),
-        Compute::Process => return Ok(Kind::Process),
-        Compute::Auto | Compute::Container => {}
+/// What the instances that the records call alive are. Another kind of compute would not find them, take them for lost, and start
+/// others in their place while they run on.
+pub(crate) fn of_the_living(data: &DataDir, store: &Store) -> Option<Kind> {
+    let alive = |i: &Arc<Instance>| i.state != InstanceState::Terminated;
+    let any = store.read(|r| r.iter::<Instance>().any(alive));
+    let kinds = [Kind::Container, Kind::Process, Kind::Simulated];
+    let name = data.compute().filter(|_| any)?;
+    kinds.into_iter().find(|k| k.name() == name)
+}
+
+/// Decides between containers and processes by trying, unless there are instances already: then it is what they are (`living`).
+pub(crate) async fn choose(asked: Compute, living: Option<Kind>, data: &DataDir) -> anyhow::Result<Kind> {
+    let wanted = match asked {
+        Compute::Auto => living,
+        Compute::Container => Some(Kind::Container),
+        Compute::Process => Some(Kind::Process),
+        Compute::Simulated => Some(Kind::Simulated),
+    };
+    if let (Some(living), Some(wanted)) = (living, wanted)
+        && living != wanted
+    {
+        bail!(
+            "the instances of {} are of the kind {}: go on with --compute {}, or end them first (puffer teardown --yes)",
+            data.path().display(),
+            living.name(),
+            living.name()
+        );
+    }
+    match wanted {
+        Some(kind @ (Kind::Simulated | Kind::Process)) => return Ok(kind),
+        Some(Kind::Container) | None => {}
     }
     let probe = container::probe(&container_options(data)?).await;
     let network = puffer_network::probe().await;
@@ -90,7 +115,7 @@ pub(crate) async fn choose(asked: Compute, data: &DataDir) -> anyhow::Result<Kin
         .map(|f| format!("{}: {}", f.name, f.detail))
         .collect();
     reasons.extend(network.into_iter().map(|missing| missing.what));
-    if asked == Compute::Container {
+    if wanted == Some(Kind::Container) {
         bail!("containers cannot be used on this machine: {}. Try: puffer doctor", reasons.join("; "));
     }
     tracing::warn!(
@@ -191,6 +216,29 @@ mod tests {
     use puffer_core::{ManualClock, Timestamp};
     use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
     use puffer_inventory::launch::{LaunchError, LaunchRequest, run_instances};
+
+    #[tokio::test]
+    async fn a_server_does_not_change_the_kind_of_living_instances() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::create(dir.path()).unwrap();
+        for (asked, living, chosen) in [
+            (Compute::Process, None, Some(Kind::Process)),
+            (Compute::Simulated, None, Some(Kind::Simulated)),
+            (Compute::Auto, Some(Kind::Process), Some(Kind::Process)),
+            (Compute::Auto, Some(Kind::Simulated), Some(Kind::Simulated)),
+            (Compute::Process, Some(Kind::Process), Some(Kind::Process)),
+            (Compute::Process, Some(Kind::Container), None),
+            (Compute::Simulated, Some(Kind::Process), None),
+            (Compute::Container, Some(Kind::Simulated), None),
+        ] {
+            assert_eq!(choose(asked, living, &data).await.ok(), chosen, "{asked:?}, {living:?}");
+        }
+        let store = Store::open(&data.store(), &puffer_inventory::schema()).unwrap();
+        data.write_compute("container").unwrap();
+        assert_eq!(of_the_living(&data, &store), None, "nothing lives");
+        data.forget_compute().unwrap();
+        assert_eq!(data.compute(), None);
+    }
 
     /// Each state in which a server can die: what the next one's simulated machine begins with.
     #[tokio::test]

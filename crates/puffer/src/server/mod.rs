@@ -59,12 +59,14 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let data = DataDir::open(&args.data_dir)?;
+    let data = DataDir::create(&args.data_dir)?;
     let _lock = data.lock()?;
     let keys = data.credentials()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&data.store(), &puffer_inventory::schema())?;
-    let kind = compute::choose(args.compute, &data).await?;
+    let kind = compute::choose(args.compute, compute::of_the_living(&data, &store), &data).await?;
+    // Before the first instance: a later server, or a teardown, must know what to look for.
+    data.write_compute(kind.name())?;
     bootstrap(&store, &args, kind, &data, &*clock).await?;
     let metrics = Metrics::open(&data.metrics(), Arc::clone(&clock), puffer_metrics::Options::default())?;
     let listener =
