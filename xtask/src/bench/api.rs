@@ -68,6 +68,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         });
         std::fs::write(file, serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)?;
     }
+    for ((name, goal), f) in &rows {
+        anyhow::ensure!(f.per_second >= *goal, "{name}: {:.0}/s, of {goal:.0}/s to reach", f.per_second);
+    }
     Ok(())
 }
 

@@ -149,6 +149,7 @@ fn run_steps(
     });
     summary.load(load.stop());
     summary.peak(grown?.in_service);
+    summary.check_load()?;
     let shrunk = summary.step(view, "scale-in without load", || {
         wait_for_group(server, view, limits.scale_in, |g| {
             g.desired == 1 && g.in_service == 1 && g.members.len() == 1

@@ -7,6 +7,9 @@ use super::load::LoadResult;
 use super::view::View;
 use crate::process;
 
+/// One request in so many may fail.
+const REQUESTS_PER_FAILURE_MIN: u64 = 100;
+
 /// What happened when; printed at the end and written by `--json`.
 #[derive(Serialize)]
 pub(super) struct Summary {
@@ -65,6 +68,19 @@ impl Summary {
         self.requests_sent = result.sent;
         self.non_2xx = result.by_status.iter().filter(|(s, _)| !s.starts_with('2')).map(|(_, n)| n).sum();
         self.responses_by_status = result.by_status;
+    }
+
+    /// The group grew under the load, and hardly a request noticed.
+    pub(super) fn check_load(&self) -> anyhow::Result<()> {
+        let most = self.requests_sent / REQUESTS_PER_FAILURE_MIN;
+        anyhow::ensure!(
+            self.non_2xx <= most,
+            "{} of {} requests were not answered with 2xx (at most {most}): {:?}",
+            self.non_2xx,
+            self.requests_sent,
+            self.responses_by_status
+        );
+        Ok(())
     }
 
     pub(super) fn peak(&mut self, capacity: usize) {
