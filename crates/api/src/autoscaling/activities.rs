@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
@@ -40,13 +41,10 @@ pub(super) async fn describe(
         found.retain(|a| (ids.is_empty() || ids.contains(&a.id)) && filters.pass(a));
         // A group made anew under an old name has its own history.
         found.retain(|a| with_deleted || r.get::<Group>(&a.group).is_some_and(|g| g.arn == a.group_arn));
-        found.sort_by(|a, b| {
-            let order = |x: &Activity| (x.status.is_final(), std::cmp::Reverse(x.started_at));
-            order(a).cmp(&order(b)).then_with(|| a.id.cmp(&b.id))
-        });
         Ok(found)
     })?;
-    let (page, next_token) = paging::page(found, |a| a.id.clone(), input.next_token.as_deref(), size)?;
+    let order = |a: &Arc<Activity>| (a.status.is_final(), Reverse(a.started_at), a.id.clone());
+    let (page, next_token) = paging::page(found, order, input.next_token.as_deref(), size)?;
     Ok(shape::ActivitiesType { activities: Some(page.iter().map(|a| shape_of(a)).collect()), next_token })
 }
 

@@ -27,7 +27,7 @@ async fn describe(
     let size = USUAL.of(input.max_records)?;
     let filters = input.filters.unwrap_or_default();
     let with_instances = input.include_instances.unwrap_or(true);
-    let after = paging::after(input.next_token.as_deref())?;
+    let after: Option<String> = paging::after(input.next_token.as_deref())?;
     // One more than the page, to know whether there is a next one.
     let mut found: Vec<Arc<str>> = Vec::new();
     cx.store.read(|r| {
@@ -56,7 +56,10 @@ async fn describe(
         }
         Ok::<_, ApiError>(())
     })?;
-    let next_token = (found.len() > size).then(|| paging::token(&found[size - 1]));
+    let next_token = match found.len() > size {
+        true => Some(paging::token(&*found[size - 1])?),
+        false => None,
+    };
     found.truncate(size);
     let groups = match with_instances {
         true => shapes.of(&cx.store, &found),

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
@@ -31,7 +32,7 @@ async fn describe(
     cx.store.read(|r| {
         let members: Vec<Arc<Member>> = match ids.is_empty() {
             true => r.list(),
-            false => ids.iter().filter_map(|id| r.get(id)).collect(),
+            false => ids.iter().collect::<BTreeSet<_>>().into_iter().filter_map(|id| r.get(id)).collect(),
         };
         let (page, next_token) =
             paging::page(members, |m| m.instance_id.clone(), input.next_token.as_deref(), size)?;

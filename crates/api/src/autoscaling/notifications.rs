@@ -66,7 +66,7 @@ async fn describe(
     let lines = cx.store.read(|r| {
         let groups: Vec<Arc<Group>> = match names.is_empty() {
             true => r.list(),
-            false => names.iter().filter_map(|n| r.get(n)).collect(),
+            false => names.iter().collect::<BTreeSet<_>>().into_iter().filter_map(|n| r.get(n)).collect(),
         };
         let mut lines = Vec::new();
         for group in groups {
@@ -76,7 +76,7 @@ async fn describe(
         }
         lines
     });
-    let (page, next_token) = paging::page(lines, |l| l.join("|"), input.next_token.as_deref(), size)?;
+    let (page, next_token) = paging::page(lines, Clone::clone, input.next_token.as_deref(), size)?;
     let one = |[group, topic, kind]: [String; 3]| shape::NotificationConfiguration {
         auto_scaling_group_name: Some(group),
         topic_arn: Some(topic),

@@ -1,7 +1,11 @@
-//! Pages of a list: the token is the key after which the next page begins.
+//! Pages of a list: the token is the key after which the next page begins, and the list is in the order of its keys. So a page is
+//! right even if things come and go between two calls.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::ApiError;
 
@@ -32,11 +36,11 @@ impl PageSize {
 }
 
 /// The key in a token.
-pub(super) fn after(token: Option<&str>) -> Result<Option<String>, ApiError> {
+pub(super) fn after<K: DeserializeOwned>(token: Option<&str>) -> Result<Option<K>, ApiError> {
     token
         .map(|token| {
             let bytes = BASE64.decode(token).map_err(|_| invalid())?;
-            String::from_utf8(bytes).map_err(|_| invalid())
+            serde_json::from_slice(&bytes).map_err(|_| invalid())
         })
         .transpose()
 }
@@ -46,54 +50,71 @@ fn invalid() -> ApiError {
 }
 
 /// The token for the page after `key`.
-pub(super) fn token(key: &str) -> String {
-    BASE64.encode(key)
+pub(super) fn token<K: Serialize + ?Sized>(key: &K) -> Result<String, ApiError> {
+    Ok(BASE64.encode(serde_json::to_vec(key).map_err(|e| ApiError::internal(&e))?))
 }
 
-/// One page of `items`, which are in their final order: those after the token's key, and the next token.
-pub(super) fn page<T>(
-    items: Vec<T>,
-    key: impl Fn(&T) -> String,
+/// One page of `items` in the order of their keys: those after the token's key, and the next token. The item of that key need not
+/// be there any more.
+pub(super) fn page<T, K: Ord + Serialize + DeserializeOwned>(
+    mut items: Vec<T>,
+    key: impl Fn(&T) -> K,
     token_in: Option<&str>,
     size: usize,
 ) -> Result<(Vec<T>, Option<String>), ApiError> {
-    let start = match after(token_in)? {
-        None => 0,
-        Some(last) => items.iter().position(|i| key(i) == last).ok_or_else(invalid)? + 1,
+    if let Some(last) = after::<K>(token_in)? {
+        items.retain(|i| key(i) > last);
+    }
+    items.sort_by_cached_key(&key);
+    let next = match items.len() > size {
+        true => Some(token(&key(&items[size - 1]))?),
+        false => None,
     };
-    let mut rest: Vec<T> = items.into_iter().skip(start).collect();
-    let next = (rest.len() > size).then(|| token(&key(&rest[size - 1])));
-    rest.truncate(size);
-    Ok((rest, next))
+    items.truncate(size);
+    Ok((items, next))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use super::*;
 
     #[test]
     fn pages_cover_the_list_once() {
-        let items: Vec<u32> = (0..10).collect();
+        let items: Vec<u32> = (0..10).rev().collect();
         let mut seen = Vec::new();
         let mut token = None;
         loop {
-            let (page, next) = page(items.clone(), |i| i.to_string(), token.as_deref(), 3).unwrap();
+            let (page, next) = page(items.clone(), |i| *i, token.as_deref(), 3).unwrap();
             seen.extend(page);
             token = next;
             if token.is_none() {
                 break;
             }
         }
-        assert_eq!(seen, items);
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_goes_between_two_pages_ends_no_listing() {
+        // Newest first, as activities are told; after the first page its last item goes, and a newer one comes.
+        let key = |i: &(u32, &str)| (Reverse(i.0), i.1.to_owned());
+        let (first, token) = page(vec![(3, "a"), (3, "b"), (2, "c"), (1, "d")], key, None, 2).unwrap();
+        assert_eq!(first, [(3, "a"), (3, "b")]);
+        let (second, end) =
+            page(vec![(4, "e"), (3, "a"), (2, "c"), (1, "d")], key, token.as_deref(), 2).unwrap();
+        assert_eq!((second, end), (vec![(2, "c"), (1, "d")], None));
+        let (none, end) = page(vec![(4, "e")], key, token.as_deref(), 2).unwrap();
+        assert_eq!((none, end), (vec![], None));
     }
 
     #[test]
     fn a_bad_token_or_size_is_refused() {
-        assert_eq!(page(vec![1], |i| i.to_string(), Some("%%"), 3).unwrap_err().code, "InvalidNextToken");
-        assert_eq!(
-            page(vec![1], |i| i.to_string(), Some(&token("9")), 3).unwrap_err().code,
-            "InvalidNextToken"
-        );
+        let of_another_list = token(&"9").unwrap();
+        for bad in ["%%", &of_another_list] {
+            assert_eq!(page(vec![1], |i| *i, Some(bad), 3).unwrap_err().code, "InvalidNextToken");
+        }
         assert!(USUAL.of(Some(101)).is_err() && USUAL.of(Some(0)).is_err());
         assert_eq!(USUAL.of(None).unwrap(), 50);
     }

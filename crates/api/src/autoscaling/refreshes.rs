@@ -1,5 +1,6 @@
 //! Instance refreshes: start, look, cancel, turn back.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use puffer_core::autoscaling::maintenance::REFRESH_MIN_HEALTHY_PERCENT;
@@ -63,7 +64,8 @@ async fn describe(
     let mut found =
         cx.store.read(|r| Ok::<_, ApiError>(refreshes::of_group(r, &*groups::active(r, &name)?)))?;
     found.retain(|f| ids.is_empty() || ids.contains(&f.id));
-    let (page, next_token) = paging::page(found, |f| f.id.clone(), input.next_token.as_deref(), size)?;
+    let order = |f: &Arc<InstanceRefresh>| (Reverse(f.created_at), f.id.clone());
+    let (page, next_token) = paging::page(found, order, input.next_token.as_deref(), size)?;
     let instance_refreshes = Some(page.iter().map(|f| shape_of(f)).collect());
     Ok(shape::DescribeInstanceRefreshesAnswer { instance_refreshes, next_token })
 }

@@ -121,9 +121,7 @@ async fn describe(cx: Arc<Ctx>, input: shape::DescribeTagsType) -> Result<shape:
         }
         Ok::<_, ApiError>(found)
     })?;
-    let key = |t: &shape::TagDescription| {
-        format!("{}/{}", t.resource_id.as_deref().unwrap_or_default(), t.key.as_deref().unwrap_or_default())
-    };
+    let key = |t: &shape::TagDescription| (t.resource_id.clone(), t.key.clone());
     let (tags, next_token) = paging::page(found, key, input.next_token.as_deref(), size)?;
     Ok(shape::TagsType { tags: Some(tags), next_token })
 }
