@@ -9,6 +9,8 @@ mod ec2;
 mod elb_2009;
 mod elbv2;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod registry;
 mod requirements;
 mod sns;

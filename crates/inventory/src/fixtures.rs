@@ -33,6 +33,7 @@ pub(crate) fn instance(id: &str, state: InstanceState, address: Ipv4Addr) -> Ins
         reservation_id: "r-1".into(),
         ami_launch_index: 0,
         client_token: None,
+        client_digest: None,
         image_id: "ami-1".into(),
         instance_type: "t2.micro".into(),
         zone: "us-east-1a".into(),

@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use puffer_core::autoscaling::{Group, LaunchConfiguration, texts};
 use puffer_core::ec2::{MetadataOptions, Price};
 use puffer_core::{Timestamp, ids};
+use puffer_inventory::launch;
 use puffer_shapes::autoscaling as shape;
 use puffer_wire::EpochMillis;
 
@@ -10,9 +12,6 @@ use super::error::{Refused, required, unsupported};
 use super::from_instance;
 use super::paging::{self, USUAL};
 use crate::{ApiError, Ctx, Registry};
-
-/// Bytes of user data before base64 (EC2's limit).
-const USER_DATA_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) fn register(registry: &mut Registry) {
     registry.serve::<shape::CreateLaunchConfiguration, _>(create);
@@ -36,9 +35,6 @@ pub(super) async fn create(
         }
     }
     let name = required(input.launch_configuration_name.clone(), "launchConfigurationName")?;
-    if input.user_data.as_ref().is_some_and(|d| d.len() > USER_DATA_BYTES_MAX.div_ceil(3) * 4) {
-        return Err(ApiError::validation("User data is limited to 16384 bytes"));
-    }
     let uuid = ids::uuid(&mut **cx.rng.lock());
     let arn = texts::launch_configuration_arn(&cx.region, &cx.account, &uuid, &name);
     let now = cx.clock.now();
@@ -72,7 +68,7 @@ fn read(
     let instance_type = needed(input.instance_type, |b| &b.instance_type)?;
     // Early clients send the text `None` for no key.
     let key_name = input.key_name.filter(|k| !k.is_empty() && k != "None");
-    let user_data = input.user_data.filter(|d| !d.is_empty());
+    let user_data = launch::check_user_data(input.user_data).map_err(|e| super::error::launch(&e))?;
     let metadata_options = input.metadata_options.map(metadata_options).transpose()?;
     let spot_price = input.spot_price.map(spot_price).transpose()?;
     let monitoring = input.instance_monitoring.and_then(|m| m.enabled);
@@ -142,7 +138,10 @@ async fn describe(
     let names = input.launch_configuration_names.unwrap_or_default();
     let found: Vec<Arc<LaunchConfiguration>> = match names.is_empty() {
         true => cx.store.list(),
-        false => cx.store.read(|r| names.iter().filter_map(|n| r.get(n)).collect()),
+        false => {
+            let names: BTreeSet<&String> = names.iter().collect();
+            cx.store.read(|r| names.into_iter().filter_map(|n| r.get(n)).collect())
+        }
     };
     let (page, next_token) = paging::page(found, |c| c.name.clone(), input.next_token.as_deref(), size)?;
     Ok(shape::LaunchConfigurationsType {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use puffer_core::ec2::{Instance, InstanceState, SecurityGroup, instance_types};
 use puffer_inventory::instances::InstanceError;
-use puffer_inventory::launch::{GROUPS_PER_INSTANCE_MAX, USER_DATA_BYTES_MAX};
+use puffer_inventory::launch::{self, GROUPS_PER_INSTANCE_MAX, USER_DATA_BYTES_MAX};
 use puffer_shapes::ec2 as shapes;
 use puffer_store::Transaction;
 
@@ -144,7 +144,7 @@ fn named(attribute: &str, value: String) -> Result<Change, ApiError> {
     };
     match attribute {
         "instanceType" => Ok(Change::InstanceType(value)),
-        "userData" => Ok(Change::UserData(run_instances::check_user_data(Some(value))?)),
+        "userData" => Ok(Change::UserData(launch::check_user_data(Some(value))?)),
         "disableApiTermination" => Ok(Change::TerminationProtected(truth(&value)?)),
         "disableApiStop" => Ok(Change::StopProtected(truth(&value)?)),
         "instanceInitiatedShutdownBehavior" => shutdown(value),

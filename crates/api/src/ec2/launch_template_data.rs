@@ -4,13 +4,14 @@
 use puffer_core::ec2::{
     BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, SpotSpec, TagSpecification,
 };
+use puffer_inventory::launch;
 use puffer_shapes::ec2 as shapes;
 
 use super::error::{invalid_value, unsupported};
 use super::parts::{read_tags, refuse, required, s, show_tags};
 use super::run_instances::{
-    InterfaceParts, TAGGABLE, check_block_devices, check_placement, check_shutdown, check_user_data,
-    interface_spec, market_spec, metadata_spec,
+    InterfaceParts, TAGGABLE, check_block_devices, check_placement, check_shutdown, interface_spec,
+    market_spec, metadata_spec,
 };
 use crate::ApiError;
 
@@ -55,7 +56,7 @@ pub(super) fn read(data: shapes::RequestLaunchTemplateData) -> Result<LaunchTemp
         key_name: data.key_name.filter(|v| !v.is_empty()),
         security_group_ids: data.security_group_ids.unwrap_or_default(),
         security_groups: data.security_groups.unwrap_or_default(),
-        user_data: check_user_data(data.user_data)?,
+        user_data: launch::check_user_data(data.user_data)?,
         iam_instance_profile_arn: profile.arn.filter(|v| !v.is_empty()),
         iam_instance_profile_name: profile.name.filter(|v| !v.is_empty()),
         metadata_options: data

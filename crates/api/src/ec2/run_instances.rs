@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use puffer_core::ec2::{
     BlockDeviceSpec, InterfaceSpec, LaunchTemplateData, MetadataOptionsSpec, SpotSpec, TagSpecification,
 };
-use puffer_inventory::launch::{self, LaunchRequest, TemplateRef};
+use puffer_inventory::launch::{self, ClientToken, LaunchRequest, TemplateRef};
 use puffer_shapes::ec2 as shapes;
 
 use super::error::{combination, dry_run, invalid_value, missing, unsupported};
@@ -42,22 +40,36 @@ pub(super) async fn run(
             "Network interfaces and an instance-level subnet ID or private IP address may not be specified on the same request",
         ));
     }
+    let token = client_token
+        .map(|token| {
+            let asked = (min_count, max_count, &template, &subnet_id, &private_ip, &data);
+            ClientToken::new(token, &asked).map_err(|e| ApiError::internal(&e))
+        })
+        .transpose()?;
     let now = cx.clock.now();
     cx.store
         .transact::<_, ApiError>(|tx| {
-            let base = match &template {
-                Some(template) => launch::resolve_template(&tx.reader(), template, &data)?,
-                None => launch::request_from_data(&tx.reader(), &data)?,
+            // What a template says by now is nothing to a request that was served already.
+            let before =
+                token.as_ref().map(|token| launch::launched_before(tx, token)).transpose()?.flatten();
+            let made = match before {
+                Some(made) => made,
+                None => {
+                    let base = match &template {
+                        Some(template) => launch::resolve_template(&tx.reader(), template, &data)?,
+                        None => launch::request_from_data(&tx.reader(), &data)?,
+                    };
+                    let request = LaunchRequest {
+                        min_count,
+                        max_count,
+                        subnet_id: subnet_id.or(base.subnet_id),
+                        private_ip: private_ip.or(base.private_ip),
+                        client_token: token,
+                        ..base
+                    };
+                    launch::run_instances(tx, &request, now, &mut **cx.rng.lock())?
+                }
             };
-            let request = LaunchRequest {
-                min_count,
-                max_count,
-                subnet_id: subnet_id.clone().or(base.subnet_id),
-                private_ip: private_ip.or(base.private_ip),
-                client_token,
-                ..base
-            };
-            let made = launch::run_instances(tx, &request, now, &mut **cx.rng.lock())?;
             if dry {
                 return Err(dry_run());
             }
@@ -125,7 +137,7 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
         key_name: input.key_name.filter(|s| !s.is_empty()),
         security_group_ids: input.security_group_ids.unwrap_or_default(),
         security_groups: input.security_groups.unwrap_or_default(),
-        user_data: check_user_data(input.user_data)?,
+        user_data: launch::check_user_data(input.user_data)?,
         iam_instance_profile_arn: profile.arn,
         iam_instance_profile_name: profile.name,
         metadata_options: input
@@ -226,18 +238,6 @@ pub(super) fn check_placement(
         None | Some("") => Ok(()),
         Some(_) => Err(unsupported("A placement group")),
     }
-}
-
-pub(super) fn check_user_data(data: Option<String>) -> Result<Option<String>, ApiError> {
-    let Some(data) = data.filter(|d| !d.is_empty()) else { return Ok(None) };
-    // Some tools wrap the lines.
-    let joined: String = data.split_ascii_whitespace().collect();
-    let bytes =
-        STANDARD.decode(&joined).map_err(|_| invalid_value("Invalid BASE64 encoding of user data."))?;
-    if bytes.len() > launch::USER_DATA_BYTES_MAX {
-        return Err(invalid_value(format!("User data is limited to {} bytes", launch::USER_DATA_BYTES_MAX)));
-    }
-    Ok(Some(joined))
 }
 
 pub(super) fn check_shutdown(behavior: Option<String>) -> Result<Option<String>, ApiError> {
@@ -388,17 +388,6 @@ pub(super) fn check_block_devices(devices: &[BlockDeviceSpec]) -> Result<(), Api
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn user_data_is_base64_of_bounded_size() {
-        assert_eq!(check_user_data(None).unwrap(), None);
-        assert_eq!(check_user_data(Some("IyEvYmlu\nL3No".into())).unwrap().as_deref(), Some("IyEvYmluL3No"));
-        assert!(check_user_data(Some("#!/bin/sh".into())).is_err());
-        let big = STANDARD.encode(vec![b'x'; launch::USER_DATA_BYTES_MAX + 1]);
-        assert!(check_user_data(Some(big)).is_err());
-        let full = STANDARD.encode(vec![b'x'; launch::USER_DATA_BYTES_MAX]);
-        assert!(check_user_data(Some(full)).is_ok());
-    }
 
     #[test]
     fn metadata_choices() {

@@ -2,53 +2,11 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use puffer_core::ec2::{Cidr, Instance, LaunchTemplate, SecurityGroup};
-use puffer_core::{ManualClock, Timestamp};
-use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
-use puffer_metrics::Metrics;
-use puffer_store::Store;
-use rand_pcg::Pcg64;
-use rand_pcg::rand_core::SeedableRng;
+use puffer_core::ec2::{Instance, LaunchTemplate, SecurityGroup};
 
 use super::parts::s;
 use super::*;
-use crate::{ApiError, Ctx, NoConsole};
-
-const AMI: &str = "ami-0123456789abcdef0";
-
-struct World {
-    _dir: tempfile::TempDir,
-    cx: Arc<Ctx>,
-}
-
-async fn world() -> World {
-    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_795_231_680)));
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("store.redb"), &puffer_inventory::schema()).unwrap();
-    let wanted = Bootstrap {
-        account: "123456789012".into(),
-        region: "us-east-1".into(),
-        vpc_cidr: "172.31.0.0/16".parse().unwrap(),
-        subnet_prefix: 20,
-        address_space: Cidr::ANY,
-        any_image: true,
-    };
-    let mut rng = Pcg64::seed_from_u64(1);
-    let now = Timestamp::from_secs(1_795_231_680);
-    store.transact::<_, BootstrapError>(|tx| bootstrap_account(tx, &wanted, now, &mut rng)).await.unwrap();
-    let cx = Ctx {
-        endpoint: "127.0.0.1:1".into(),
-        account: wanted.account,
-        region: wanted.region,
-        clock: Arc::clone(&clock) as _,
-        store,
-        metrics: Metrics::open(&dir.path().join("metrics.redb"), clock, Default::default()).unwrap(),
-        rng: Mutex::new(Box::new(rng)),
-        console: Arc::new(NoConsole),
-    };
-    World { _dir: dir, cx: Arc::new(cx) }
-}
+use crate::fixtures::{AMI, code, world};
 
 fn run() -> shapes::RunInstancesInput {
     shapes::RunInstancesInput {
@@ -58,10 +16,6 @@ fn run() -> shapes::RunInstancesInput {
         max_count: Some(1),
         ..Default::default()
     }
-}
-
-fn code<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
-    result.unwrap_err().code.into_owned()
 }
 
 #[tokio::test]
@@ -186,4 +140,28 @@ async fn template_data_comes_back_as_it_was_given() {
     assert_eq!(interface.groups.unwrap(), ["sg-12345678"]);
     let nothing = launch_template_data::show(&Default::default());
     assert_eq!(nothing, shapes::ResponseLaunchTemplateData::default());
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_request() {
+    let world = world().await;
+    let asked = || shapes::RunInstancesInput { client_token: s("once"), ..run() };
+    let ids = |out: shapes::RunInstancesOutput| {
+        out.instances.unwrap().into_iter().map(|i| i.instance_id.unwrap()).collect::<Vec<_>>()
+    };
+    let first = ids(run_instances::run(Arc::clone(&world.cx), asked()).await.unwrap());
+    assert_eq!(ids(run_instances::run(Arc::clone(&world.cx), asked()).await.unwrap()), first);
+    let tag = shapes::Tag { key: s("a"), value: s("b") };
+    let tagged = shapes::TagSpecification { resource_type: s("instance"), tags: Some(vec![tag]) };
+    for other in [
+        shapes::RunInstancesInput { tag_specifications: Some(vec![tagged]), ..asked() },
+        shapes::RunInstancesInput { security_groups: Some(vec!["default".into()]), ..asked() },
+        shapes::RunInstancesInput { disable_api_termination: Some(true), ..asked() },
+    ] {
+        assert_eq!(
+            code(run_instances::run(Arc::clone(&world.cx), other).await),
+            "IdempotentParameterMismatch"
+        );
+    }
+    assert_eq!(world.cx.store.list::<Instance>().len(), 1);
 }

@@ -30,6 +30,10 @@ impl Shared {
         let place =
             self.rooms.placement.place(instance, &subnet).await.map_err(|e| by_class(e.class, e.reason))?;
         let key = instance.key_name.as_ref().and_then(|name| self.rooms.store.get::<KeyPair>(name));
+        // Launches are refused if it is not base64; a guest that lacks what it was given is no launch.
+        let user_data = instance.user_data.as_ref().map(|data| STANDARD.decode(data)).transpose();
+        let user_data = user_data
+            .map_err(|_| DriverError::Permanent("the instance's user data is not base64".to_owned()))?;
         let [a, b, c, d] = instance.private_ip.octets();
         Ok(LaunchSpec {
             instance_id: instance.id.clone(),
@@ -39,8 +43,7 @@ impl Shared {
             hostname: format!("ip-{a}-{b}-{c}-{d}"),
             network: place.network,
             ssh_public_keys: key.map(|k| k.public_key.clone()).into_iter().collect(),
-            // Requests with user data that is not base64 are refused, so nothing is lost here.
-            user_data: instance.user_data.as_ref().and_then(|data| STANDARD.decode(data).ok()),
+            user_data,
             environment: place.environment,
         })
     }

@@ -71,6 +71,7 @@ fn instance(id: &str, group: &str, detailed: bool) -> Instance {
         reservation_id: "r-1".into(),
         ami_launch_index: 0,
         client_token: None,
+        client_digest: None,
         image_id: "ami-1".into(),
         instance_type: "t2.medium".into(),
         zone: "us-east-1a".into(),

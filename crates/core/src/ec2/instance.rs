@@ -139,6 +139,9 @@ pub struct Instance {
     pub ami_launch_index: u32,
     /// Idempotency token of the launch (`ClientToken`).
     pub client_token: Option<String>,
+    /// Digest of the request that came with it.
+    #[serde(default)]
+    pub client_digest: Option<String>,
     /// `ami-…`.
     pub image_id: String,
     /// `t2.micro`, ….

@@ -8,5 +8,10 @@ mod request;
 mod run;
 
 pub use error::LaunchError;
-pub use request::{LaunchRequest, SpotPurchase, TemplateRef, request_from_data, resolve_template};
-pub use run::{GROUPS_PER_INSTANCE_MAX, INSTANCES_PER_LAUNCH_MAX, USER_DATA_BYTES_MAX, run_instances};
+pub use request::{
+    ClientToken, LaunchRequest, SpotPurchase, TemplateRef, request_from_data, resolve_template,
+};
+pub use run::{
+    GROUPS_PER_INSTANCE_MAX, INSTANCES_PER_LAUNCH_MAX, USER_DATA_BYTES_MAX, check_user_data, launched_before,
+    run_instances,
+};

@@ -6,6 +6,8 @@ use puffer_core::ec2::{
     LaunchTemplate, LaunchTemplateData, LaunchTemplateSource, LaunchTemplateVersion, MetadataOptions, Price,
 };
 use puffer_store::Reader;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::LaunchError;
 use crate::images;
@@ -59,14 +61,32 @@ pub struct LaunchRequest {
     pub launch_template: Option<LaunchTemplateSource>,
     /// The group on whose behalf it is launched.
     pub auto_scaling_group: Option<String>,
-    /// Idempotency token.
-    pub client_token: Option<String>,
+    /// Makes the launch happen once.
+    pub client_token: Option<ClientToken>,
     /// The instances' tags.
     pub tags: Tags,
     /// Their root volumes' tags.
     pub volume_tags: Tags,
     /// Their interfaces' tags.
     pub network_interface_tags: Tags,
+}
+
+/// An idempotency token, and a digest of what was asked with it: the same request again gets the same instances, another one with
+/// the same token is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientToken {
+    /// `ClientToken`.
+    pub token: String,
+    /// SHA-256 of the request's parameters, in hexadecimal digits.
+    pub digest: String,
+}
+
+impl ClientToken {
+    /// Of a request with these parameters.
+    pub fn new(token: String, asked: &impl Serialize) -> serde_json::Result<ClientToken> {
+        let digest = Sha256::digest(serde_json::to_vec(asked)?);
+        Ok(ClientToken { token, digest: digest.iter().map(|byte| format!("{byte:02x}")).collect() })
+    }
 }
 
 /// How a Spot instance is bought. It is one-time and is terminated when it is interrupted.
@@ -114,7 +134,7 @@ impl LaunchRequest {
 }
 
 /// A launch template as a request names it: by id or name, with a version that may be symbolic or absent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct TemplateRef {
     /// `lt-…`.
     pub id: Option<String>,

@@ -1,6 +1,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use puffer_core::ec2::{
     Account, Image, ImageState, Instance, InstanceIntent, InstanceLifecycle, InstanceState, KeyPair,
     SecurityGroup, SpotTerms, StatusCheck, Subnet, instance_types, is_well_formed_id, sibling_id,
@@ -9,7 +11,7 @@ use puffer_core::{Timestamp, ids};
 use puffer_store::Transaction;
 use rand::{Rng, RngExt};
 
-use super::{LaunchError, LaunchRequest};
+use super::{ClientToken, LaunchError, LaunchRequest};
 use crate::{addresses, security_groups, spot, zones};
 
 /// Instances that one launch may ask for: bounds the time of a transaction (a second or so).
@@ -21,6 +23,19 @@ pub const GROUPS_PER_INSTANCE_MAX: usize = 16;
 /// Size shown for the root volume when the image says none, GiB.
 const ROOT_VOLUME_GIB: u32 = 8;
 
+/// User data as it is kept: base64 in one line, since some tools wrap it. What is none would leave the guest without it.
+pub fn check_user_data(data: Option<String>) -> Result<Option<String>, LaunchError> {
+    let Some(data) = data.filter(|d| !d.is_empty()) else { return Ok(None) };
+    let joined: String = data.split_ascii_whitespace().collect();
+    let bytes = STANDARD
+        .decode(&joined)
+        .map_err(|_| LaunchError::Value("Invalid BASE64 encoding of user data.".to_owned()))?;
+    if bytes.len() > USER_DATA_BYTES_MAX {
+        return Err(LaunchError::Value(format!("User data is limited to {USER_DATA_BYTES_MAX} bytes")));
+    }
+    Ok(Some(joined))
+}
+
 /// Records up to `max_count` pending instances, at least `min_count`, or none. A repeated `client_token` gives the instances of
 /// the first request.
 pub fn run_instances(
@@ -29,7 +44,9 @@ pub fn run_instances(
     now: Timestamp,
     rng: &mut dyn Rng,
 ) -> Result<Vec<Arc<Instance>>, LaunchError> {
-    if let Some(before) = launched_before(tx, request)? {
+    if let Some(token) = &request.client_token
+        && let Some(before) = launched_before(tx, token)?
+    {
         return Ok(before);
     }
     check_counts(request)?;
@@ -42,11 +59,7 @@ pub fn run_instances(
     {
         return Err(LaunchError::KeyPairNotFound(name.clone()));
     }
-    if let Some(data) = &request.user_data
-        && data.len() > USER_DATA_BYTES_MAX.div_ceil(3) * 4
-    {
-        return Err(LaunchError::Value(format!("User data is limited to {USER_DATA_BYTES_MAX} bytes")));
-    }
+    let user_data = check_user_data(request.user_data.clone())?;
     let subnet = choose_subnet(tx, &account, request, rng)?;
     let no_capacity = || LaunchError::NoCapacity {
         instance_type: request.instance_type.clone(),
@@ -82,7 +95,8 @@ pub fn run_instances(
             id,
             reservation_id: reservation_id.clone(),
             ami_launch_index: index,
-            client_token: request.client_token.clone(),
+            client_token: request.client_token.as_ref().map(|t| t.token.clone()),
+            client_digest: request.client_token.as_ref().map(|t| t.digest.clone()),
             image_id: request.image_id.clone(),
             instance_type: request.instance_type.clone(),
             zone: subnet.zone.clone(),
@@ -94,7 +108,7 @@ pub fn run_instances(
             mac: ids::mac(rng),
             security_groups: groups.clone(),
             key_name: request.key_name.clone(),
-            user_data: request.user_data.clone(),
+            user_data: user_data.clone(),
             iam_instance_profile: request.iam_instance_profile.clone(),
             metadata_options: request.metadata_options.clone(),
             detailed_monitoring: request.detailed_monitoring,
@@ -135,21 +149,15 @@ pub fn run_instances(
     Ok(made)
 }
 
-fn launched_before(
+/// The instances of an earlier request with this token.
+pub fn launched_before(
     tx: &Transaction<'_>,
-    request: &LaunchRequest,
+    token: &ClientToken,
 ) -> Result<Option<Vec<Arc<Instance>>>, LaunchError> {
-    let Some(token) = &request.client_token else { return Ok(None) };
-    let mut before = tx.list_by::<Instance>("client_token", token);
+    let mut before = tx.list_by::<Instance>("client_token", &token.token);
     let Some(first) = before.first() else { return Ok(None) };
-    let same = first.image_id == request.image_id
-        && first.instance_type == request.instance_type
-        && first.key_name == request.key_name
-        && first.user_data == request.user_data
-        && first.launch_template == request.launch_template
-        && request.subnet_id.as_ref().is_none_or(|s| *s == first.subnet_id)
-        && (request.min_count..=request.max_count).contains(&u32::try_from(before.len()).unwrap_or(u32::MAX));
-    if !same {
+    // Instances of before digests were kept are told by the token alone.
+    if first.client_digest.as_ref().is_some_and(|digest| *digest != token.digest) {
         return Err(LaunchError::TokenMismatch);
     }
     before.sort_by_key(|i| i.ami_launch_index);

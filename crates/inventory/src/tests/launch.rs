@@ -9,7 +9,8 @@ use puffer_core::ec2::{
 
 use super::*;
 use crate::launch::{
-    LaunchError, LaunchRequest, TemplateRef, request_from_data, resolve_template, run_instances,
+    ClientToken, LaunchError, LaunchRequest, TemplateRef, check_user_data, request_from_data,
+    resolve_template, run_instances,
 };
 use crate::launch_templates::{self, NewTemplate};
 use crate::security_groups;
@@ -83,15 +84,35 @@ async fn wrong_requests_are_refused_by_code() {
     assert!(store.list::<Instance>().is_empty());
 }
 
+#[test]
+fn user_data_is_base64_of_bounded_size() {
+    use base64::Engine as _;
+    let encoded = |n| base64::engine::general_purpose::STANDARD.encode(vec![b'x'; n]);
+    assert_eq!(check_user_data(None).unwrap(), None);
+    assert_eq!(check_user_data(Some("IyEvYmlu\nL3No".into())).unwrap().as_deref(), Some("IyEvYmluL3No"));
+    assert!(check_user_data(Some("#!/bin/sh".into())).is_err());
+    assert!(check_user_data(Some(encoded(crate::launch::USER_DATA_BYTES_MAX + 1))).is_err());
+    assert!(check_user_data(Some(encoded(crate::launch::USER_DATA_BYTES_MAX))).is_ok());
+}
+
+#[tokio::test]
+async fn records_with_wrapped_or_broken_user_data_are_launched_with_it_or_not_at_all() {
+    let (_dir, store, _) = account().await;
+    let wrapped = LaunchRequest { user_data: Some("IyEvYmlu\nL3No\n".into()), ..request() };
+    assert_eq!(run(&store, &wrapped).await.unwrap()[0].user_data.as_deref(), Some("IyEvYmluL3No"));
+    let broken = LaunchRequest { user_data: Some("#!/bin/sh".into()), ..request() };
+    assert_eq!(run(&store, &broken).await.unwrap_err().code(), "InvalidParameterValue");
+}
+
 #[tokio::test]
 async fn a_token_launches_once() {
     let (_dir, store, _) = account().await;
-    let with_token =
-        LaunchRequest { client_token: Some("once".into()), min_count: 2, max_count: 2, ..request() };
+    let token = |asked: &str| ClientToken::new("once".into(), &asked).ok();
+    let with_token = LaunchRequest { client_token: token("two"), min_count: 2, max_count: 2, ..request() };
     let first = run(&store, &with_token).await.unwrap();
     let again = run(&store, &with_token).await.unwrap();
     assert_eq!(first, again);
-    let other = LaunchRequest { instance_type: "t2.small".into(), ..with_token };
+    let other = LaunchRequest { client_token: token("two others"), ..with_token };
     assert_eq!(run(&store, &other).await.unwrap_err().code(), "IdempotentParameterMismatch");
     assert_eq!(store.list::<Instance>().len(), 2);
 }
