@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::autoscaling;
+use puffer_core::autoscaling::{Group, InstanceSource, backoff};
 use puffer_core::ec2::{LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion};
 use puffer_core::{Tags, Timestamp, ids};
 use puffer_store::{Reader, StoreError, Transaction};
@@ -167,6 +167,7 @@ pub fn create_version(
     });
     let mut template = LaunchTemplate::clone(&found);
     template.latest_version = version;
+    groups_launch_anew(tx, &found.id, "$Latest");
     Ok((tx.put(template), made))
 }
 
@@ -179,8 +180,25 @@ pub fn set_default(
     let wanted = TemplateRef { version: Some(version.into()), ..template.clone() };
     let (found, version) = find_version(&tx.reader(), &wanted)?;
     let mut changed = LaunchTemplate::clone(&found);
-    changed.default_version = version.version;
+    if changed.default_version != version.version {
+        changed.default_version = version.version;
+        groups_launch_anew(tx, &found.id, "$Default");
+    }
     Ok(tx.put(changed))
+}
+
+/// Groups that follow a template by this symbolic version make other instances from now on: what failed before may work.
+fn groups_launch_anew(tx: &mut Transaction<'_>, template_id: &str, symbol: &str) {
+    for group in tx.list_by::<Group>("launch_template", template_id) {
+        let own = match &group.source {
+            InstanceSource::LaunchTemplate(template) => Some(template),
+            InstanceSource::LaunchConfiguration(_) => None,
+        };
+        let mut templates = own.into_iter().chain(group.mixed.iter().flat_map(|m| m.templates()));
+        if templates.any(|t| t.id == template_id && t.version == symbol) && backoff::remembers_any(&group) {
+            tx.update::<Group>(&group.name, backoff::forget);
+        }
+    }
 }
 
 /// Removes a version other than the default.
@@ -204,7 +222,7 @@ pub fn delete(
     template: &TemplateRef,
 ) -> Result<Arc<LaunchTemplate>, TemplateError> {
     let found = find(&tx.reader(), template)?;
-    if tx.count_by::<autoscaling::Group>("launch_template", &found.id) > 0 {
+    if tx.count_by::<Group>("launch_template", &found.id) > 0 {
         return Err(TemplateError::InUse(found.id.clone()));
     }
     for version in tx.list_by::<LaunchTemplateVersion>("template", &found.id) {

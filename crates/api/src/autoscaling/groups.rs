@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use puffer_core::autoscaling::mixed::CapacityType;
-use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, InstanceSource, texts};
+use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, InstanceSource, backoff, texts};
 use puffer_core::ec2::Subnet;
 use puffer_core::{Timestamp, ids};
-use puffer_inventory::{group_step, groups};
+use puffer_inventory::{group_step, groups, refreshes};
 use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
 
@@ -126,10 +126,14 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
     let now = cx.clock.now();
     cx.store
         .transact::<_, Refused>(|tx| {
-            let mut group = Group::clone(&*groups::active(&tx.reader(), &name)?);
+            let before = groups::active(&tx.reader(), &name)?;
+            let mut group = Group::clone(&before);
             let r = tx.reader();
             let sources =
                 (&input.launch_configuration_name, &input.launch_template, &input.mixed_instances_policy);
+            if sources != (&None, &None, &None) {
+                check_not_refreshed(&r, &name)?;
+            }
             match sources {
                 (Some(configuration), None, None) => {
                     group.source = source::launch_configuration(&r, configuration)?;
@@ -182,6 +186,10 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
                 group.retain_on_abandon = lifecycle_hooks::retains(policy)?;
             }
             resize(&mut group, &input, now)?;
+            if launches_differ(&before, &group) {
+                // What failed so far says nothing about the launches to come.
+                backoff::forget(&mut group);
+            }
             group.generation += 1;
             mixed_policy::reweigh(tx, &group);
             tx.put(group);
@@ -189,6 +197,24 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
         })
         .await?;
     Ok(())
+}
+
+/// A refresh writes its desired configuration into the group once it has succeeded, and turns back to the group's own if not; so
+/// the group keeps its own meanwhile.
+fn check_not_refreshed(r: &Reader<'_>, group: &str) -> Result<(), ApiError> {
+    match refreshes::active(r, group).is_some_and(|refresh| refresh.desired.is_some()) {
+        true => Err(ApiError::validation(
+            "An active instance refresh with a desired configuration exists. All configuration options derived from \
+             the desired configuration are not available for update while the instance refresh is active.",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Whether the next launch may do what the last one could not.
+fn launches_differ(before: &Group, now: &Group) -> bool {
+    (&before.source, &before.mixed, &before.zones, &before.subnets)
+        != (&now.source, &now.mixed, &now.zones, &now.subnets)
 }
 
 /// New bounds move the capacity into them, unless the request names one itself.
@@ -284,7 +310,7 @@ fn check_sizes(group: &Group) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Zones and subnets. Subnets decide the zones; zones alone mean their default subnets.
+/// Zones and subnets. Subnets decide the zones, also those that the group has already; zones alone mean their default subnets.
 fn place(
     r: &Reader<'_>,
     group: &mut Group,
@@ -292,13 +318,9 @@ fn place(
     zones: Option<&[String]>,
 ) -> Result<(), ApiError> {
     let asked: BTreeSet<String> = zones.unwrap_or_default().iter().cloned().collect();
-    let subnets: Vec<String> = subnets
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|s| !s.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let listed =
+        |text: &str| text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
+    let subnets: Vec<String> = subnets.map_or_else(|| group.subnets.clone(), listed);
     if subnets.len() > ZONES_MAX || asked.len() > ZONES_MAX {
         return Err(ApiError::validation(format!("A group spans at most {ZONES_MAX} zones or subnets.")));
     }

@@ -31,6 +31,8 @@ mod scheduled_actions;
 mod source;
 mod static_types;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod v2009;
 mod warm_pools;

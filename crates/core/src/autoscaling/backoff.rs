@@ -92,6 +92,14 @@ pub fn remembers(group: &Group, zone: &str) -> bool {
         || group.zone_backoff.contains_key(zone)
 }
 
+/// Whether there is anything to forget.
+pub fn remembers_any(group: &Group) -> bool {
+    group.launches_fail_since.is_some()
+        || group.launch_backoff.is_some()
+        || group.early_ends.is_some()
+        || !group.zone_backoff.is_empty()
+}
+
 /// Forgets all failures: the group or its template changed, so the next launch may well work.
 pub fn forget(group: &mut Group) {
     group.launches_fail_since = None;
