@@ -3,6 +3,7 @@
 //! Each request changes the memberships and, where it says so, the wanted capacity in one transaction, and begins the
 //! activities that its answer shows; the group's converger carries them on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
@@ -18,7 +19,7 @@ use rand::Rng;
 use crate::group_step::TAG_GROUP_NAME;
 use crate::group_step::activity::{self, Begin};
 use crate::groups::{self, GroupError};
-use crate::mix;
+use crate::{images, mix};
 
 /// Instances in one request (AttachInstances, DetachInstances).
 pub const INSTANCES_PER_REQUEST_MAX: usize = 20;
@@ -109,6 +110,9 @@ pub enum MemberError {
     /// It does not run.
     #[error("The instance {0} is not in correct state: it must be running.")]
     NotRunning(String),
+    /// Its image was deregistered: a group could not make another one like it.
+    #[error("The instance {0} cannot be attached: its image {1} does not exist any more.")]
+    NoImage(String, String),
     /// Its zone is not one of the group's.
     #[error("The instance {0} is in zone {1}, which is not one of the group's.")]
     OtherZone(String, String),
@@ -210,7 +214,8 @@ impl Request<'_, '_> {
         if let Some(m) = members.iter().find(|m| m.state != LifecycleState::InService) {
             return Err(MemberError::State { id: m.instance_id.clone(), wanted: "InService" });
         }
-        let n = units(members.iter());
+        // A spare that was launched ahead is not part of the capacity yet.
+        let n = units(members.iter().filter(|m| m.counts()));
         if decrement {
             self.check_min(&group, n)?;
         }
@@ -259,6 +264,7 @@ impl Request<'_, '_> {
         }
         let group = groups::active(&self.tx.reader(), group)?;
         check_launches(&group)?;
+        let ids = each_once(ids);
         let mut instances = Vec::with_capacity(ids.len());
         for id in ids {
             let instance = self.tx.get::<Instance>(id).ok_or_else(|| MemberError::NoInstance(id.clone()))?;
@@ -267,6 +273,9 @@ impl Request<'_, '_> {
             }
             if instance.state != InstanceState::Running {
                 return Err(MemberError::NotRunning(id.clone()));
+            }
+            if !images::is_launchable(&self.tx.reader(), &instance.image_id) {
+                return Err(MemberError::NoImage(id.clone(), instance.image_id.clone()));
             }
             if !group.zones.contains(&instance.zone) {
                 return Err(MemberError::OtherZone(id.clone(), instance.zone.clone()));
@@ -326,14 +335,11 @@ impl Request<'_, '_> {
             return Err(MemberError::TooMany);
         }
         let found = groups::active(&self.tx.reader(), group)?;
-        let mut ids: Vec<&String> = ids.iter().collect();
-        ids.sort();
-        ids.dedup();
-        let one = |id: &&String| match self.tx.get::<Member>(id) {
+        let one = |id: &String| match self.tx.get::<Member>(id) {
             Some(m) if m.group == group => Ok(m),
-            _ => Err(MemberError::NotOfGroup((*id).clone(), group.to_owned())),
+            _ => Err(MemberError::NotOfGroup(id.clone(), group.to_owned())),
         };
-        let members = ids.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        let members = each_once(ids).into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
         Ok((found, members))
     }
 
@@ -404,6 +410,11 @@ impl Request<'_, '_> {
         };
         activity::begin(self.tx, begin, self.now, self.rng)
     }
+}
+
+/// Each id of a request once: to name an instance twice is to name it.
+fn each_once(ids: &[String]) -> BTreeSet<&String> {
+    ids.iter().collect()
 }
 
 fn units<'m>(members: impl Iterator<Item = &'m Arc<Member>>) -> u32 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::ec2::{Image, ImageState, Instance, InstanceState, StateReason};
+use puffer_core::ec2::{Account, Image, ImageState, Instance, InstanceState, StateReason};
 use puffer_core::ssm::Parameter;
 use puffer_core::{Tags, Timestamp};
 use puffer_store::{Reader, StoreError, Transaction};
@@ -39,6 +39,14 @@ pub enum ImageError {
 pub fn find_by_name(reader: &Reader<'_>, name: &str) -> Option<Arc<Image>> {
     let shown = |i: &Arc<Image>| matches!(i.state, ImageState::Pending | ImageState::Available);
     reader.list_by::<Image>("name", name).into_iter().find(shown)
+}
+
+/// Whether instances can be launched from the image now. An account that takes any well-formed id has no record of most.
+pub fn is_launchable(reader: &Reader<'_>, id: &str) -> bool {
+    match reader.get::<Image>(id) {
+        Some(image) => image.state == ImageState::Available,
+        None => reader.get::<Account>(Account::KEY).is_some_and(|a| a.any_image),
+    }
 }
 
 /// Records a new image.

@@ -10,6 +10,7 @@ use puffer_core::alarm::{Alarm, AlarmState, CompositeAlarm, HistoryItem, History
 use puffer_core::autoscaling::refresh::{DesiredConfiguration, Event, Progress};
 use puffer_core::autoscaling::{
     Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, Member, RefreshPreferences, RefreshStatus,
+    backoff,
 };
 use puffer_store::{Reader, StoreError, Transaction};
 
@@ -239,8 +240,9 @@ fn begun(tx: &Transaction<'_>, group: &str) -> Result<InstanceRefresh, RefreshEr
     found.map(|r| InstanceRefresh::clone(&r)).ok_or_else(|| RefreshError::NotFound(group.to_owned()))
 }
 
-/// The group's converger follows groups, so a changed refresh shows as a changed group.
+/// The group's converger follows groups, so a changed refresh shows as a changed group. Launches are made from something else
+/// from now on, so those that failed before say nothing.
 fn wake(tx: &mut Transaction<'_>, group: &str) -> Result<(), RefreshError> {
-    groups::change(tx, group, |_| ())?;
+    groups::change(tx, group, backoff::forget)?;
     Ok(())
 }

@@ -53,7 +53,7 @@ impl World {
         self.store.transact(|tx| lifecycle_hooks::heartbeat(tx, &address, now)).await
     }
 
-    async fn ask<R>(
+    pub(super) async fn ask<R>(
         &self,
         body: impl FnOnce(&mut Request<'_, '_>) -> Result<R, MemberError>,
     ) -> Result<R, MemberError> {
@@ -61,7 +61,7 @@ impl World {
         self.store.transact(|tx| body(&mut Request { tx, now, rng: &mut rng })).await
     }
 
-    fn the_activity(&self, id: &str, what: &str) -> Arc<Activity> {
+    pub(super) fn the_activity(&self, id: &str, what: &str) -> Arc<Activity> {
         let of = |a: &Arc<Activity>| a.instance_id.as_deref() == Some(id) && a.description.starts_with(what);
         self.activities().into_iter().filter(of).max_by(|a, b| a.id.cmp(&b.id)).unwrap()
     }

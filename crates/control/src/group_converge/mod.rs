@@ -12,6 +12,8 @@ pub(crate) mod agenda;
 #[cfg(test)]
 mod hook_tests;
 #[cfg(test)]
+mod member_tests;
+#[cfg(test)]
 mod process_tests;
 #[cfg(test)]
 mod tests;

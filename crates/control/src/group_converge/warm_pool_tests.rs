@@ -21,7 +21,7 @@ impl World {
     }
 
     /// What the driver would do, stopping included, until nothing is left to do.
-    async fn warm(&mut self) {
+    pub(super) async fn warm(&mut self) {
         for _ in 0..6 {
             self.settle().await;
             self.drive().await;
@@ -37,7 +37,7 @@ impl World {
         self.settle().await;
     }
 
-    fn the_latest(&self, id: &str) -> Arc<Activity> {
+    pub(super) fn the_latest(&self, id: &str) -> Arc<Activity> {
         let of = |a: &Arc<Activity>| a.instance_id.as_deref() == Some(id);
         self.activities().into_iter().filter(of).max_by(|a, b| a.id.cmp(&b.id)).unwrap()
     }

@@ -50,6 +50,8 @@ pub enum Next {
         /// The driver's or EC2's reason.
         message: String,
     },
+    /// An instance that ran before it was attached or left standby, and does not run any more: it goes as unhealthy.
+    Lost,
     /// Drained, and no hook is left: ask the instance to go.
     EndInstance,
     /// The instance has gone: the membership ends.
@@ -67,6 +69,7 @@ pub fn next(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
         S::Pending | S::PendingWait | S::PendingProceed => match state {
             InstanceState::Running => coming(group, view, now),
             InstanceState::Pending => Next::Stay,
+            _ if is_moved(view) => Next::Lost,
             _ => launch_failed(view),
         },
         S::Terminating
@@ -180,6 +183,12 @@ fn drained(view: &MemberView<'_>, now: Timestamp, then: Next) -> Next {
     if view.traffic.held && now < until { Next::DrainUntil(until) } else { then }
 }
 
+/// Whether a member on its way into service was not launched for it, but attached or taken out of standby: those pass by the
+/// hooks of a launch.
+fn is_moved(view: &MemberView<'_>) -> bool {
+    view.member.state == S::Pending && view.member.hooks == HookStand::Done
+}
+
 fn launch_failed(view: &MemberView<'_>) -> Next {
     let reason = view.instance.and_then(|i| i.state_reason.as_ref());
     match reason {
@@ -276,6 +285,8 @@ mod tests {
             (S::Pending, HookStand::Due, I::Pending, false, Next::Stay),
             (S::Pending, HookStand::Due, I::Running, false, Next::WaitForHooks(Transition::Launching)),
             (S::Pending, HookStand::Done, I::Running, false, Next::EnterService),
+            (S::Pending, HookStand::Done, I::Stopped, false, Next::Lost),
+            (S::Pending, HookStand::Done, I::Terminated, false, Next::Lost),
             (S::PendingWait, action(None), I::Running, false, Next::StayUntil(until)),
             (S::PendingWait, action(go), I::Running, false, Next::Proceed),
             (S::PendingWait, action(no), I::Running, false, Next::AbandonLaunch(said.clone())),

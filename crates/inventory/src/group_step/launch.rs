@@ -7,8 +7,8 @@ use puffer_core::autoscaling::mixed::{MixedPolicy, Pool, TAG_ON_DEMAND_FALLBACK}
 use puffer_core::autoscaling::plan::{Action, LaunchWhy, ReplaceWhy, zones};
 use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{
-    ActivityStatus, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState, Member,
-    backoff, texts,
+    ActivityStatus, CauseSentence, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState,
+    Member, backoff, texts,
 };
 use puffer_core::ec2::{Instance, InstanceLifecycle, LaunchTemplateData};
 use puffer_store::Reader;
@@ -107,21 +107,7 @@ impl Step<'_, '_> {
         }
         for batch in &batches {
             let request = launch_request_in(&self.tx.reader(), &self.launching(), batch.pool);
-            let cause_text = match batch.why {
-                LaunchWhy::Difference(from, to) => texts::started(from, to),
-                LaunchWhy::Replacement | LaunchWhy::Ahead(ReplaceWhy::Unhealthy) => {
-                    texts::started_to_replace()
-                }
-                LaunchWhy::Refresh | LaunchWhy::Ahead(ReplaceWhy::Refresh) => texts::started_to_refresh(),
-                LaunchWhy::Lifetime | LaunchWhy::Ahead(ReplaceWhy::Lifetime) => texts::started_for_lifetime(),
-                LaunchWhy::Rebalance => zones::rebalance_cause(&seen.view(self.now), batch.zone),
-                LaunchWhy::Pool(from, to) => texts::pool_grown(from, to),
-                LaunchWhy::CapacityRebalance => texts::started_for_capacity(),
-            };
-            let cause = match batch.why {
-                LaunchWhy::Difference(..) => causes(&self.group, self.now, cause_text),
-                _ => vec![texts::sentence(self.now, cause_text)],
-            };
+            let cause = self.launch_cause(batch.why, batch.zone, seen);
             let made = match &request {
                 Ok(request) => {
                     let placed = LaunchRequest {
@@ -148,6 +134,22 @@ impl Step<'_, '_> {
         self.acted_on_desired(actions);
     }
 
+    /// The cause of an instance that comes into a zone of the group, launched or from the warm pool.
+    pub(super) fn launch_cause(&self, why: LaunchWhy, zone: &str, seen: &Observation) -> Vec<CauseSentence> {
+        let text = match why {
+            LaunchWhy::Difference(from, to) => {
+                return causes(&self.group, self.now, texts::started(from, to));
+            }
+            LaunchWhy::Replacement | LaunchWhy::Ahead(ReplaceWhy::Unhealthy) => texts::started_to_replace(),
+            LaunchWhy::Refresh | LaunchWhy::Ahead(ReplaceWhy::Refresh) => texts::started_to_refresh(),
+            LaunchWhy::Lifetime | LaunchWhy::Ahead(ReplaceWhy::Lifetime) => texts::started_for_lifetime(),
+            LaunchWhy::Rebalance => zones::rebalance_cause(&seen.view(self.now), zone),
+            LaunchWhy::Pool(from, to) => texts::pool_grown(from, to),
+            LaunchWhy::CapacityRebalance => texts::started_for_capacity(),
+        };
+        vec![texts::sentence(self.now, text)]
+    }
+
     /// The difference was acted on in full: later activities have other causes.
     fn acted_on_desired(&mut self, actions: &[Action]) {
         let wanted = actions.iter().any(|a| {
@@ -171,12 +173,7 @@ impl Step<'_, '_> {
         }
     }
 
-    pub(super) fn join(
-        &mut self,
-        instance: &Arc<Instance>,
-        batch: &Batch<'_>,
-        cause: Vec<puffer_core::autoscaling::CauseSentence>,
-    ) {
+    pub(super) fn join(&mut self, instance: &Arc<Instance>, batch: &Batch<'_>, cause: Vec<CauseSentence>) {
         let mut reasons = match batch.why {
             LaunchWhy::Difference(..) => self.group.desired_reasons.clone(),
             LaunchWhy::Refresh | LaunchWhy::Ahead(ReplaceWhy::Refresh) => {
@@ -254,7 +251,7 @@ impl Step<'_, '_> {
     fn refused(
         &mut self,
         batch: &Batch<'_>,
-        cause: Vec<puffer_core::autoscaling::CauseSentence>,
+        cause: Vec<CauseSentence>,
         message: &str,
         class: puffer_core::ErrorClass,
     ) {

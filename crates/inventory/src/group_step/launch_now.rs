@@ -18,11 +18,15 @@ use super::launch::{Batch, batches, launch_request_in};
 use super::{Observation, Step, StepReport};
 use crate::groups::{self, GroupError};
 use crate::launch::{LaunchError, LaunchRequest, run_instances};
+use crate::refreshes;
 
 /// Instances that one call launches at most (AWS's limit).
 pub const INSTANCES_PER_CALL_MAX: u32 = 100;
 /// How long a token is remembered (AWS's time).
 const TOKENS_KEPT: Duration = Duration::from_secs(8 * 3600);
+
+/// Error code for capacity that the group's configuration or the call leaves no place for.
+const UNFULFILLABLE: &str = "UnfulfillableCapacity";
 
 /// Why nothing is launched.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +87,12 @@ pub fn launch_now(
         };
     }
     let found = groups::active(&tx.reader(), group)?;
-    let zone = check(tx, &found, &asked)?;
     let seen =
         Observation::of(&tx.reader(), group, now).ok_or_else(|| GroupError::NotFound(group.to_owned()))?;
+    // An instance refresh may launch from its own desired configuration, and need not replace what comes from there.
+    let zone = check(tx, &refreshes::launching(&found, seen.refresh.as_deref()), &asked)?;
     let view = seen.view(now);
-    let places =
+    let (places, lacks) =
         zones::places_in(&view, &zone, asked.subnet.as_deref(), asked.capacity, INSTANCES_PER_CALL_MAX, rng);
     let why = LaunchWhy::Difference(found.desired, found.desired.saturating_add(asked.capacity));
     let actions: Vec<_> = places.into_iter().map(|place| place.launch(why)).collect();
@@ -99,6 +104,16 @@ pub fn launch_now(
         launched: Vec::new(),
         refused: Vec::new(),
     };
+    if let Some(why) = lacks {
+        let part = LaunchCallPart {
+            instance_type: String::new(),
+            spot: false,
+            subnet: call.asked.subnet.clone().unwrap_or_default(),
+            zone: zone.clone(),
+            instance_ids: Vec::new(),
+        };
+        call.refused.push((part, UNFULFILLABLE.to_owned(), why));
+    }
     let group = Group::clone(&found);
     let mut step = Step {
         tx,
@@ -106,7 +121,7 @@ pub fn launch_now(
         rng,
         group,
         report: StepReport::default(),
-        refresh: None,
+        refresh: seen.refresh.as_deref().cloned(),
         stand: None,
         finished: false,
     };
@@ -192,7 +207,7 @@ impl Step<'_, '_> {
                 zone: batch.zone.to_owned(),
                 instance_ids: Vec::new(),
             };
-            let request = match launch_request_in(&self.tx.reader(), &self.group, batch.pool) {
+            let request = match launch_request_in(&self.tx.reader(), &self.launching(), batch.pool) {
                 Ok(request) => request,
                 Err(error) => {
                     let pool = batch.pool.map(|p| (p.instance_type.clone(), p.lifecycle)).unwrap_or_default();

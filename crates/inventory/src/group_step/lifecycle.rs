@@ -4,7 +4,9 @@ use puffer_core::autoscaling::hook::{self, HookAction, HookStand, Transition};
 use puffer_core::autoscaling::lifecycle::{Next, next};
 use puffer_core::autoscaling::notice::{HookNotice, Party};
 use puffer_core::autoscaling::warm_pool::Way;
-use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts};
+use puffer_core::autoscaling::{
+    ActivityStatus, HealthStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts,
+};
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_core::{ErrorClass, Mutation, Timestamp, ids};
 use puffer_store::Transaction;
@@ -44,6 +46,7 @@ impl Step<'_, '_> {
                 Next::LeavePool => self.leave_pool(observed),
                 Next::EnterService => self.enter_service(observed),
                 Next::LaunchFailed { class, message } => self.launch_failed(observed, class, &message),
+                Next::Lost => self.lost(observed),
                 Next::EndInstance => self.end_instance(observed),
                 Next::Leave => self.leave(observed),
                 Next::EnterStandby => self.change(observed, S::Standby),
@@ -135,6 +138,40 @@ impl Step<'_, '_> {
             m.activity_id = Some(activity);
         });
         self.report.failed += 1;
+    }
+
+    /// It was to come into service and has stopped: the move fails, and it goes as an instance in service would that stopped. No
+    /// launch has failed, so the group does not wait with the next.
+    fn lost(&mut self, observed: &Observed) {
+        let member = &observed.member;
+        let id = &member.instance_id;
+        let cause = texts::unhealthy(UnhealthyCause::Ec2NotRunning);
+        if let Some(activity) = &member.activity_id {
+            let message = "The instance stopped before it came into service.".to_owned();
+            activity::close_with(self.tx, activity, ActivityStatus::Failed, message, self.now);
+        }
+        let begin = Begin {
+            group: &self.group,
+            instance_id: Some(id),
+            description: texts::terminating(id),
+            cause: vec![texts::sentence(self.now, cause)],
+            reasons: vec![match &observed.instance {
+                Some(i) => format!("it is {}", i.state.name()),
+                None => "its record is gone".to_owned(),
+            }],
+            subnet: &subnet_of(observed.instance.as_ref()),
+            zone: &member.zone,
+            status: ActivityStatus::InProgress,
+        };
+        let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
+        let now = self.now;
+        self.tx.update::<Member>(id, |m| {
+            (m.state, m.state_since, m.hooks) = (S::Terminating, now, HookStand::Due);
+            (m.health, m.unhealthy_cause) = (HealthStatus::Unhealthy, Some(UnhealthyCause::Ec2NotRunning));
+            m.activity_id = Some(activity);
+        });
+        self.report.unhealthy += 1;
+        self.report.moved += 1;
     }
 
     /// Nobody may end it but a user: it may hold what the hook failed to save.

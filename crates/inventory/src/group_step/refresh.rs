@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use puffer_core::autoscaling::mixed::Pool;
 use puffer_core::autoscaling::refresh::{Facts, Replacing, decide};
 use puffer_core::autoscaling::view::GroupView;
-use puffer_core::autoscaling::{Group, GroupStatus, InstanceRefresh, InstanceSource, Member, RefreshStatus};
+use puffer_core::autoscaling::{
+    Group, GroupStatus, InstanceRefresh, InstanceSource, Member, RefreshStatus, backoff,
+};
 
 use super::launch::launch_request_in;
 use super::{Observation, Observed, Step, launch_request};
@@ -32,6 +34,7 @@ impl Step<'_, '_> {
         {
             (self.group.source, self.group.mixed) = (desired.source.clone(), desired.mixed.clone());
             self.group.generation += 1;
+            backoff::forget(&mut self.group);
             self.reweigh(seen);
         }
         if decided.refresh != **before {

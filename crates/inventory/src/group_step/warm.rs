@@ -1,13 +1,13 @@
 //! Members and the warm pool: into it, out of it, back into it.
 
 use puffer_core::autoscaling::hook::HookStand;
-use puffer_core::autoscaling::plan::{Action, LaunchWhy};
+use puffer_core::autoscaling::plan::Action;
 use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{ActivityStatus, HealthStatus, LifecycleState as S, Member, texts};
 use puffer_core::ec2::{Instance, InstanceState};
 
 use super::activity::{self, Begin};
-use super::{Observation, Observed, Step, causes, subnet_of};
+use super::{Observation, Observed, Step, subnet_of};
 use crate::instances;
 
 impl Step<'_, '_> {
@@ -19,10 +19,7 @@ impl Step<'_, '_> {
             let Some(observed) = seen.members.iter().find(|m| m.member.instance_id == *instance_id) else {
                 continue;
             };
-            let cause = match why {
-                LaunchWhy::Difference(from, to) => causes(&self.group, self.now, texts::started(*from, *to)),
-                _ => vec![texts::sentence(self.now, texts::started_to_replace())],
-            };
+            let cause = self.launch_cause(*why, &observed.member.zone, seen);
             let mut reasons = self.group.desired_reasons.clone();
             reasons.push(format!("{instance_id} waited in the warm pool"));
             let begin = Begin {

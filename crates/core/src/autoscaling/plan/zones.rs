@@ -196,7 +196,7 @@ impl<'v> Places<'v> {
 }
 
 /// Places for launches of `capacity` units in one zone (and one of its subnets, if named), at most `most` instances. Whether the zone lacked
-/// capacity before does not matter: the caller asks for it.
+/// capacity before does not matter: the caller asks for it. Says why there are not enough if so.
 pub fn places_in(
     view: &GroupView<'_>,
     zone: &str,
@@ -204,7 +204,13 @@ pub fn places_in(
     capacity: u32,
     most: u32,
     rng: &mut dyn Rng,
-) -> Vec<Place> {
+) -> (Vec<Place>, Option<String>) {
+    if view.group.shifted_from(zone, view.now) {
+        return (
+            Vec::new(),
+            Some(format!("The group is shifted away from zone {zone}, which takes no launches.")),
+        );
+    }
     let stays: Vec<bool> = view.members.iter().map(|m| m.member.counts()).collect();
     let mut places = Places::new(view, &stays);
     places.desired = places.desired.saturating_add(capacity);
@@ -213,14 +219,18 @@ pub fn places_in(
     let mut found: Vec<Place> = Vec::new();
     let mut units = 0;
     while units < capacity && found.len() < most as usize {
-        let Ok(mut place) = places.next(rng) else { break };
+        let mut place = match places.next(rng) {
+            Ok(place) => place,
+            Err(note) => return (found, Some(format!("In zone {zone}, {note}."))),
+        };
         if let Some(subnet) = subnet {
             subnet.clone_into(&mut place.subnet);
         }
         units += place.units();
         found.push(place);
     }
-    found
+    let short = units < capacity;
+    (found, short.then(|| format!("One call launches at most {most} instances.")))
 }
 
 fn in_zone(view: &GroupView<'_>, stays: &[bool], zone: &str) -> u32 {

@@ -1,0 +1,246 @@
+//! What users ask of single members, and launches that they ask for, through the group's steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use puffer_core::autoscaling::launch_call::{LaunchCall, LaunchCallAsked};
+use puffer_core::autoscaling::refresh::{DesiredConfiguration, Reserved};
+use puffer_core::autoscaling::warm_pool::WarmPool;
+use puffer_core::autoscaling::{
+    ActivityStatus, Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, LifecycleState as S, Member,
+    RefreshPreferences, RefreshStatus, ZonalShift, ZoneImpairment,
+};
+use puffer_core::ec2::{Image, ImageState, Instance, LaunchTemplate, LaunchTemplateData};
+use puffer_inventory::group_members::MemberError;
+use puffer_inventory::group_step::launch_now;
+use puffer_inventory::launch_templates::{self, NewTemplate, TemplateError};
+use puffer_inventory::{instances, refreshes};
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
+
+use super::tests::World;
+
+const AMI: &str = "ami-0123456789abcdef0";
+
+impl World {
+    async fn stop(&self, id: &str) {
+        let now = self.now();
+        self.edit(|tx| {
+            instances::stop(tx, id, now);
+            instances::mark_stopped(tx, id, None);
+        })
+        .await;
+    }
+
+    async fn template(&self, name: &str) -> Arc<LaunchTemplate> {
+        let data = LaunchTemplateData {
+            image_id: Some(AMI.into()),
+            instance_type: Some("t2.micro".into()),
+            ..Default::default()
+        };
+        let new = NewTemplate { name: name.into(), data, ..NewTemplate::default() };
+        let (now, mut rng) = (self.now(), Pcg64::seed_from_u64(7));
+        self.store
+            .transact::<_, TemplateError>(|tx| launch_templates::create(tx, new, now, &mut rng))
+            .await
+            .unwrap()
+    }
+
+    async fn launch_now(&self, asked: LaunchCallAsked) -> LaunchCall {
+        let (now, mut rng) = (self.now(), Pcg64::seed_from_u64(8));
+        self.store.transact(|tx| launch_now(tx, "g", "t", asked, now, &mut rng)).await.unwrap()
+    }
+}
+
+fn of(template: &LaunchTemplate, version: &str) -> InstanceSource {
+    let (id, name) = (template.id.clone(), template.name.clone());
+    InstanceSource::LaunchTemplate(LaunchTemplateRef { id, name, version: version.into() })
+}
+
+fn asked(zone: &str) -> LaunchCallAsked {
+    LaunchCallAsked { capacity: 1, zone: Some(zone.into()), subnet: None, retry: false }
+}
+
+#[tokio::test]
+async fn an_instance_that_is_named_twice_is_attached_once() {
+    let mut w = World::new().await;
+    w.group(3, 1, |_| ()).await;
+    w.converge().await;
+    let id = w.members()[0].instance_id.clone();
+    w.ask(|r| r.detach("g", std::slice::from_ref(&id), true)).await.unwrap();
+    w.converge().await;
+    w.ask(|r| r.attach("g", &[id.clone(), id.clone()])).await.unwrap();
+    assert_eq!(w.the_group().desired, 1);
+    w.converge().await;
+    assert_eq!((w.in_service(), w.alive()), (1, 1), "and nothing is launched beside it");
+    assert!(w.activities().iter().all(|a| a.status.is_final()), "no activity is left open");
+}
+
+#[tokio::test]
+async fn an_instance_without_its_image_is_not_attached() {
+    let mut w = World::new().await;
+    w.group(3, 1, |_| ()).await;
+    w.converge().await;
+    let id = w.members()[0].instance_id.clone();
+    w.ask(|r| r.detach("g", std::slice::from_ref(&id), true)).await.unwrap();
+    w.converge().await;
+    let image = Image {
+        id: AMI.into(),
+        name: "gone".into(),
+        description: None,
+        state: ImageState::Deregistered,
+        state_reason: None,
+        architecture: "x86_64".into(),
+        created_at: w.now(),
+        source_instance_id: None,
+        no_reboot: false,
+        source_at_rest: false,
+        root_volume_gib: 8,
+        public: false,
+        client_token: None,
+        deprecated_at: None,
+        tags: Default::default(),
+    };
+    w.edit(|tx| tx.put(image)).await;
+    let refused = w.ask(|r| r.attach("g", std::slice::from_ref(&id))).await;
+    assert!(matches!(refused, Err(MemberError::NoImage(..))));
+}
+
+#[tokio::test]
+async fn a_spare_in_standby_makes_the_group_no_smaller() {
+    let mut w = World::new().await;
+    w.group(3, 2, |_| ()).await;
+    w.converge().await;
+    let id = w.members()[0].instance_id.clone();
+    w.edit(|tx| {
+        tx.update::<Member>(&id, |m| m.spare = true);
+        tx.update::<Group>("g", |g| g.desired = 1);
+    })
+    .await;
+    w.ask(|r| r.enter_standby("g", std::slice::from_ref(&id), true)).await.unwrap();
+    assert_eq!(w.the_group().desired, 1);
+    w.converge().await;
+    assert_eq!((w.in_service(), w.members().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn an_instance_that_stops_on_its_way_back_goes_as_unhealthy() {
+    let mut w = World::new().await;
+    w.group(3, 2, |_| ()).await;
+    w.converge().await;
+    let id = w.members()[0].instance_id.clone();
+    let ids = [id.clone()];
+    w.ask(|r| r.enter_standby("g", &ids, true)).await.unwrap();
+    w.converge().await;
+    w.stop(&id).await;
+    w.clock.advance(Duration::from_secs(1));
+    w.ask(|r| r.exit_standby("g", &ids)).await.unwrap();
+    w.converge().await;
+    let moving = w.the_activity(&id, "Moving EC2 instance out of Standby: ");
+    assert_eq!(moving.status, ActivityStatus::Failed);
+    assert!(moving.description.ends_with(&id), "{}", moving.description);
+    let ending = w.the_activity(&id, "Terminating EC2 instance: ");
+    assert!(ending.cause_text().contains("EC2 health check"), "{}", ending.cause_text());
+    assert_eq!((w.the_group().launch_backoff, w.in_service(), w.alive()), (None, 2, 2));
+    // The same for one that is attached.
+    let other = w.members()[0].instance_id.clone();
+    let ids = [other.clone()];
+    w.ask(|r| r.detach("g", &ids, true)).await.unwrap();
+    w.converge().await;
+    w.clock.advance(Duration::from_secs(1));
+    w.ask(|r| r.attach("g", &ids)).await.unwrap();
+    w.stop(&other).await;
+    w.converge().await;
+    let attaching = w.the_activity(&other, "Attaching an existing EC2 instance: ");
+    assert_eq!(attaching.status, ActivityStatus::Failed);
+    assert_eq!((w.the_group().launch_backoff, w.in_service(), w.alive()), (None, 2, 2));
+}
+
+#[tokio::test]
+async fn launches_during_a_refresh_are_what_it_wants() {
+    let mut w = World::new().await;
+    let (old, new) = (w.template("old").await, w.template("new").await);
+    w.group(3, 1, |g| g.source = of(&old, "1")).await;
+    w.converge().await;
+    let preferences = RefreshPreferences {
+        min_healthy: 100,
+        max_healthy: Some(200),
+        warmup_s: 600,
+        checkpoints: vec![],
+        checkpoint_delay_s: 0,
+        skip_matching: false,
+        auto_rollback: false,
+        protected: Reserved::Wait,
+        standby: Reserved::Wait,
+        alarms: vec![],
+        bake_s: 0,
+    };
+    let desired = DesiredConfiguration { source: of(&new, "1"), mixed: None };
+    let now = w.now();
+    w.store.transact(|tx| refreshes::start(tx, "g", "r", preferences, Some(desired), now)).await.unwrap();
+    w.converge().await;
+    assert_eq!(w.store.get::<InstanceRefresh>("r").unwrap().status, RefreshStatus::InProgress);
+    let call = w.launch_now(asked("us-east-1b")).await;
+    let id = &call.launched[0].instance_ids[0];
+    let made = w.store.get::<Instance>(id).unwrap();
+    assert_eq!(made.launch_template.as_ref().map(|t| &t.id), Some(&new.id));
+    assert_eq!(w.store.get::<Member>(id).unwrap().refreshed_by.as_deref(), Some("r"));
+}
+
+#[tokio::test]
+async fn a_call_that_launches_nothing_says_why() {
+    let w = World::new().await;
+    let template = w.template("t").await;
+    let until = w.now() + Duration::from_secs(3600);
+    w.group(3, 0, |g| {
+        g.source = of(&template, "1");
+        g.zone_impairment = ZoneImpairment { shift_enabled: true, ignore_unhealthy: false };
+        g.zonal_shift = Some(ZonalShift { zone: "us-east-1a".into(), until });
+    })
+    .await;
+    let call = w.launch_now(asked("us-east-1a")).await;
+    assert!(call.launched.is_empty());
+    let [(part, code, text)] = &call.refused[..] else { panic!("{:?}", call.refused) };
+    assert_eq!((part.zone.as_str(), code.as_str()), ("us-east-1a", "UnfulfillableCapacity"));
+    assert!(text.contains("shifted away"), "{text}");
+    assert_eq!(w.the_group().desired, 0);
+}
+
+#[tokio::test]
+async fn a_new_version_ends_the_wait_of_groups_that_follow_it() {
+    let w = World::new().await;
+    let template = w.template("t").await;
+    w.group(3, 0, |g| {
+        g.source = of(&template, "$Latest");
+        g.launch_backoff = Some((3, g.created_at + Duration::from_secs(900)));
+    })
+    .await;
+    let named = by_id(&template);
+    let now = w.now();
+    let data = LaunchTemplateData::default();
+    w.store
+        .transact(|tx| launch_templates::create_version(tx, &named, Some("1"), None, &data, now))
+        .await
+        .unwrap();
+    assert_eq!(w.the_group().launch_backoff, None);
+}
+
+fn by_id(template: &LaunchTemplate) -> puffer_inventory::launch::TemplateRef {
+    puffer_inventory::launch::TemplateRef { id: Some(template.id.clone()), ..Default::default() }
+}
+
+#[tokio::test]
+async fn what_the_pool_gives_says_why_it_was_needed() {
+    let mut w = World::new().await;
+    w.group(2, 1, |g| {
+        g.warm_pool = Some(WarmPool::default());
+        g.max_instance_lifetime_s = 86_400;
+    })
+    .await;
+    w.warm().await;
+    let pooled = w.members().into_iter().find(|m| m.state == S::WarmedStopped).unwrap();
+    w.clock.advance(Duration::from_secs(86_400 + 3_600));
+    w.warm().await;
+    let taken = w.the_activity(&pooled.instance_id, "Launching a new EC2 instance from warm pool");
+    assert!(taken.cause_text().contains("reaching its maximum lifetime"), "{}", taken.cause_text());
+}
