@@ -118,6 +118,10 @@ pub struct Usage {
     pub disk_read_bytes: u64,
     /// Bytes written to its disk.
     pub disk_write_bytes: u64,
+    /// Read operations of its disk; `None`: the driver cannot count them.
+    pub disk_read_ops: Option<u64>,
+    /// Write operations of its disk; `None`: the driver cannot count them.
+    pub disk_write_ops: Option<u64>,
 }
 
 /// What went wrong in a driver, by what the caller can do about it.

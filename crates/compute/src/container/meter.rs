@@ -18,17 +18,24 @@ const READ_BYTES: usize = 2048;
 pub(super) struct Meter {
     cpu: File,
     memory: Option<File>,
-    disk: Option<(File, DiskFormat)>,
+    disk: Option<DiskFiles>,
     network: Option<NetworkFiles>,
     interface: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum DiskFormat {
-    /// `8:0 rbytes=… wbytes=… …`
-    V2,
-    /// `8:0 Read 123`
-    V1,
+#[derive(Debug)]
+enum DiskFiles {
+    /// `8:0 rbytes=… wbytes=… rios=… wios=… …`
+    V2(File),
+    /// `8:0 Read 123`, once for bytes and once for operations.
+    V1 { bytes: File, ops: Option<File> },
+}
+
+/// Sums over all devices.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ReadWrite {
+    read: u64,
+    write: u64,
 }
 
 /// The host's end of the pair: what it receives, the instance has sent.
@@ -63,9 +70,11 @@ impl Meter {
             None => in_group(&outer, "memory.current"),
         };
         let disk = match cgroups.v1_group("blkio", id) {
-            Some(group) => in_group(&group, "blkio.throttle.io_service_bytes_recursive")
-                .map(|file| (file, DiskFormat::V1)),
-            None => in_group(&outer, "io.stat").map(|file| (file, DiskFormat::V2)),
+            Some(group) => in_group(&group, "blkio.throttle.io_service_bytes_recursive").map(|bytes| {
+                let ops = in_group(&group, "blkio.throttle.io_serviced_recursive");
+                DiskFiles::V1 { bytes, ops }
+            }),
+            None => in_group(&outer, "io.stat").map(DiskFiles::V2),
         };
         Ok(Meter {
             cpu: open_file(&outer, "cpu.stat")?,
@@ -82,17 +91,32 @@ impl Meter {
         if let Some(memory) = &self.memory {
             usage.memory_bytes = read_number(memory).unwrap_or(0);
         }
-        if let Some((file, format)) = &self.disk {
-            let mut buffer = [0u8; READ_BYTES];
-            let text = read_text(file, &mut buffer).unwrap_or("");
-            (usage.disk_read_bytes, usage.disk_write_bytes) = disk_bytes(text, *format);
-        }
+        self.read_disk(&mut usage);
         // A guest that rebooted has a new pair, and the old files answer an error: open again.
         if !self.read_network(&mut usage) {
             self.network = self.interface.as_deref().and_then(NetworkFiles::open);
             self.read_network(&mut usage);
         }
         Some(usage)
+    }
+
+    fn read_disk(&self, usage: &mut Usage) {
+        let mut buffer = [0u8; READ_BYTES];
+        let (bytes, ops) = match &self.disk {
+            None => return,
+            Some(DiskFiles::V2(file)) => {
+                let Some(text) = read_text(file, &mut buffer) else { return };
+                (v2(text, "rbytes=", "wbytes="), Some(v2(text, "rios=", "wios=")))
+            }
+            Some(DiskFiles::V1 { bytes, ops }) => {
+                let Some(text) = read_text(bytes, &mut buffer) else { return };
+                let bytes = v1(text);
+                (bytes, ops.as_ref().and_then(|file| read_text(file, &mut buffer)).map(v1))
+            }
+        };
+        (usage.disk_read_bytes, usage.disk_write_bytes) = (bytes.read, bytes.write);
+        usage.disk_read_ops = ops.as_ref().map(|ops| ops.read);
+        usage.disk_write_ops = ops.map(|ops| ops.write);
     }
 
     fn read_network(&self, usage: &mut Usage) -> bool {
@@ -142,31 +166,31 @@ fn cpu_ns(text: &[u8]) -> Option<u64> {
     us.checked_mul(1000)
 }
 
-fn disk_bytes(text: &str, format: DiskFormat) -> (u64, u64) {
-    let (mut read, mut written) = (0u64, 0u64);
+/// Two fields of `io.stat`.
+fn v2(text: &str, read: &str, write: &str) -> ReadWrite {
+    let mut sums = ReadWrite::default();
+    for field in text.split([' ', '\n']) {
+        let number = |prefix: &str| field.strip_prefix(prefix).and_then(|n| n.parse::<u64>().ok());
+        sums.read += number(read).unwrap_or(0);
+        sums.write += number(write).unwrap_or(0);
+    }
+    sums
+}
+
+/// A file of v1's `blkio.throttle`.
+fn v1(text: &str) -> ReadWrite {
+    let mut sums = ReadWrite::default();
     for line in text.lines() {
-        match format {
-            DiskFormat::V2 => {
-                for field in line.split(' ') {
-                    let number =
-                        |prefix: &str| field.strip_prefix(prefix).and_then(|n| n.parse::<u64>().ok());
-                    read += number("rbytes=").unwrap_or(0);
-                    written += number("wbytes=").unwrap_or(0);
-                }
-            }
-            DiskFormat::V1 => {
-                let mut fields = line.split(' ').skip(1);
-                let kind = fields.next();
-                let bytes = fields.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-                match kind {
-                    Some("Read") => read += bytes,
-                    Some("Write") => written += bytes,
-                    _ => {}
-                }
-            }
+        let mut fields = line.split(' ').skip(1);
+        let kind = fields.next();
+        let n = fields.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        match kind {
+            Some("Read") => sums.read += n,
+            Some("Write") => sums.write += n,
+            _ => {}
         }
     }
-    (read, written)
+    sums
 }
 
 #[cfg(test)]
@@ -177,12 +201,11 @@ mod tests {
     fn counters_parse() {
         assert_eq!(cpu_ns(b"usage_usec 1234\nuser_usec 1\n"), Some(1_234_000));
         assert_eq!(cpu_ns(b"user_usec 1\n"), None);
-        assert_eq!(
-            disk_bytes("8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=5 wbytes=1 rios=1", DiskFormat::V2),
-            (15, 21)
-        );
-        let v1 = "254:0 Read 4096\n254:0 Write 8192\n254:0 Sync 1\n254:0 Total 12288\nTotal 12288\n";
-        assert_eq!(disk_bytes(v1, DiskFormat::V1), (4096, 8192));
-        assert_eq!(disk_bytes("Total 0\n", DiskFormat::V1), (0, 0));
+        let text = "8:0 rbytes=10 wbytes=20 rios=1 wios=7 dbytes=0\n8:16 rbytes=5 wbytes=1 rios=1 wios=0\n";
+        assert_eq!(v2(text, "rbytes=", "wbytes="), ReadWrite { read: 15, write: 21 });
+        assert_eq!(v2(text, "rios=", "wios="), ReadWrite { read: 2, write: 7 });
+        let text = "254:0 Read 4096\n254:0 Write 8192\n254:0 Sync 1\n254:0 Total 12288\nTotal 12288\n";
+        assert_eq!(v1(text), ReadWrite { read: 4096, write: 8192 });
+        assert_eq!(v1("Total 0\n"), ReadWrite::default());
     }
 }

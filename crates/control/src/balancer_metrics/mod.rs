@@ -1,5 +1,5 @@
 //! The data plane's counters → CloudWatch: each minute, or as often as a load balancer's or target group's
-//! `puffer:metric-period` tag says.
+//! `puffer:metric-period` tag says, or as a scaling policy that follows its metrics needs.
 //!
 //! Counters are cumulative, so each scope keeps the counters it published last and publishes the difference. A datum is
 //! published when its period is over, and dated at the period's start: nobody ever reads half a minute.
@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use puffer_balancer::{Counters, Histogram, Report, Scope};
+use puffer_core::autoscaling::scaling::balancer_needs;
+use puffer_core::autoscaling::{Group, ScalingPolicy};
+use puffer_core::elb::arn::{load_balancer_dimension, target_group_dimension};
 use puffer_core::elb::{LoadBalancer, METRIC_PERIOD_TAG, TargetGroup, period_tag};
 use puffer_core::{Clock, Timestamp};
 use puffer_metrics::{Datum, Metrics, Sample};
@@ -61,7 +64,7 @@ struct Book {
     scopes: HashMap<Scope, (Counters, Histogram)>,
 }
 
-/// Periods asked for by tags, in seconds.
+/// Periods asked for by tags and policies, in seconds.
 #[derive(Default)]
 struct Periods(HashMap<String, u32>);
 
@@ -73,6 +76,25 @@ impl Periods {
         }
         for group in reader.iter::<TargetGroup>() {
             of.extend(period_tag(&group.tags, METRIC_PERIOD_TAG).map(|p| (group.arn.clone(), p)));
+        }
+        // Policies name both by what stands in a metric's dimensions.
+        let mut wanted: HashMap<String, u32> = HashMap::new();
+        for policy in reader.iter::<ScalingPolicy>().filter(|p| p.enabled) {
+            let Some(group) = reader.get::<Group>(&policy.group) else { continue };
+            let Some((dimensions, period_s)) = balancer_needs(policy, &group) else { continue };
+            for dimension in dimensions.into_iter().filter(|_| period_s < PERIOD_S) {
+                let shortest = wanted.entry(dimension).or_insert(period_s);
+                *shortest = (*shortest).min(period_s);
+            }
+        }
+        if !wanted.is_empty() {
+            let balancers = reader.iter::<LoadBalancer>().map(|b| (&b.arn, load_balancer_dimension(&b.arn)));
+            let groups = reader.iter::<TargetGroup>().map(|g| (&g.arn, target_group_dimension(&g.arn)));
+            for (arn, dimension) in balancers.chain(groups) {
+                let Some(period_s) = wanted.get(dimension) else { continue };
+                let shortest = of.entry(arn.clone()).or_insert(*period_s);
+                *shortest = (*shortest).min(*period_s);
+            }
         }
         Periods(of)
     }

@@ -1,5 +1,8 @@
 use puffer_balancer::{HostCounts, ScopeCounters};
 use puffer_core::alarm::MetricId;
+use puffer_core::autoscaling::{
+    GroupTag, InstanceSource, PolicyKind, TargetTracking, TargetTrackingMetric,
+};
 
 use super::*;
 use crate::elb_fixtures::{LB, NOW, TG};
@@ -105,4 +108,58 @@ fn periods_end_once() {
     for (before, now, period, want) in table {
         assert_eq!(ended(before, now, period), want, "{before} {now} {period}");
     }
+}
+
+#[tokio::test]
+async fn policies_that_follow_a_target_group_make_it_publish_as_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store.redb"), &puffer_inventory::schema()).unwrap();
+    let policy = |name: &str, metric: &str, enabled| ScalingPolicy {
+        name: name.into(),
+        group: "g".into(),
+        arn: format!("arn:{name}"),
+        kind: PolicyKind::TargetTracking(TargetTracking {
+            metric: TargetTrackingMetric::Predefined {
+                metric_type: metric.into(),
+                resource_label: Some(
+                    "app/web/0123456789abcdef/targetgroup/tg/0123456789abcdef".to_owned(),
+                ),
+            },
+            target: 100.0,
+            disable_scale_in: false,
+        }),
+        enabled,
+        warmup_s: None,
+        alarms: Vec::new(),
+        last_executed_at: None,
+    };
+    let edit = async |body: &dyn Fn(&mut puffer_store::Transaction<'_>)| {
+        store
+            .transact::<_, puffer_store::StoreError>(|tx| {
+                body(tx);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        store.read(|r| (Periods::read(r).of(&scope(true)), Periods::read(r).of(&scope(false))))
+    };
+    let group = || Group::new("g", "u", "arn", InstanceSource::LaunchConfiguration("lc".into()), NOW);
+    let slow = edit(&|tx| {
+        tx.put(crate::elb_fixtures::target_group());
+        tx.put(group());
+        tx.put(policy("slow", "ALBRequestCountPerTarget", true));
+        tx.put(policy("off", "ALBRequestCountPerTargetHighResolution", false));
+    })
+    .await;
+    assert_eq!(slow, (60, 60));
+    let quick =
+        edit(&|tx| drop(tx.put(policy("quick", "ALBRequestCountPerTargetHighResolution", true)))).await;
+    assert_eq!(quick, (10, 60), "the target group's, not all of the balancer's");
+    let tag = |value: &str| GroupTag { value: value.into(), propagate_at_launch: false };
+    let tagged = edit(&|tx| {
+        let tags = [("puffer:metric-period".to_owned(), tag("2"))].into();
+        tx.put(Group { tags, ..group() });
+    })
+    .await;
+    assert_eq!(tagged, (2, 60));
 }

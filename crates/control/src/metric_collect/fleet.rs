@@ -198,9 +198,10 @@ impl Fleet {
         groups.filter_map(|(g, _)| self.members.get(g)).flatten().cloned().collect()
     }
 
-    /// Whether the group publishes by the second.
-    pub(super) fn is_fast(&self, group: &str) -> bool {
-        self.periods.contains_key(group)
+    /// Whether the instance is a member of a group that publishes by the second.
+    pub(super) fn is_fast_member(&self, id: &str) -> bool {
+        let group = self.tracked.get(id).and_then(|t| t.group.as_ref());
+        group.is_some_and(|g| self.periods.contains_key(g))
     }
 
     /// The instances whose minute (or, with `basic`, five minutes) is over.

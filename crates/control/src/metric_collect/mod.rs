@@ -2,8 +2,9 @@
 //!
 //! An instance with detailed monitoring is published each minute, others each five minutes (EC2 user guide, "CloudWatch
 //! metrics for your instances"), at whole minutes so that all members of a group fall into the same datapoint. Only members of a
-//! group with the tag `puffer:metric-period` are read more often: each period, kept by the second. So a fleet of twenty thousand
-//! costs nothing between two minutes.
+//! group with the tag `puffer:metric-period`, or with a policy on a high-resolution metric, are read more often: each period, and
+//! their CPU is kept by the second. Amounts (bytes, packets, operations) stay those of a minute, which is what their readers take
+//! them for. So a fleet of twenty thousand costs nothing between two minutes.
 //!
 //! What EC2 publishes for `AutoScalingGroupName`, `ImageId` and `InstanceType` is a statistic set over the instances: average
 //! is over instances, not over time.

@@ -157,7 +157,18 @@ impl World {
     }
 
     fn query(&self, dimension: (&str, &str), statistic: &str, period_s: u32, seconds: u64) -> Vec<f64> {
-        let id = MetricId::new("AWS/EC2", "CPUUtilization", &[dimension]);
+        self.query_of("CPUUtilization", dimension, statistic, period_s, seconds)
+    }
+
+    fn query_of(
+        &self,
+        name: &str,
+        dimension: (&str, &str),
+        statistic: &str,
+        period_s: u32,
+        seconds: u64,
+    ) -> Vec<f64> {
+        let id = MetricId::new("AWS/EC2", name, &[dimension]);
         let statistic = Statistic::parse(statistic).unwrap();
         let points =
             self.metrics.query(&id, None, statistic, period_s, START, START + Duration::from_secs(seconds));
@@ -227,6 +238,41 @@ async fn a_tagged_group_is_read_each_second() {
     w.loads.lock().insert("i-1".into(), 0.0);
     w.pass(50).await;
     assert_eq!(w.query(("InstanceId", "i-1"), "SampleCount", 60, 60), [59.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn amounts_stay_those_of_a_minute_in_a_fast_group() {
+    let w = world();
+    // By the tag, and by a policy on a high-resolution metric.
+    let by_policy = Group { high_resolution: true, ..group("p", None) };
+    w.store
+        .transact::<_, StoreError>(|tx| {
+            tx.put(group("g", Some("1")));
+            tx.put(by_policy);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    for (id, group, detailed) in
+        [("i-1", "g", true), ("i-2", "g", true), ("i-3", "p", true), ("i-4", "g", false)]
+    {
+        w.add(id, group, detailed, 0.5).await;
+    }
+    w.pass(300).await;
+    let of = |name: &str, group: &str, period_s| {
+        w.query_of(name, ("AutoScalingGroupName", group), "SampleCount", period_s, 300)
+    };
+    for name in ["NetworkIn", "NetworkOut", "NetworkPacketsIn", "DiskReadBytes", "DiskWriteBytes"] {
+        // The one with basic monitoring adds its five minutes.
+        assert_eq!(of(name, "g", 60), [3.0, 2.0, 2.0, 2.0, 2.0], "{name}");
+        assert_eq!(of(name, "p", 60), [1.0; 5], "{name}");
+        assert_eq!(of(name, "p", 10).iter().sum::<f64>(), 5.0, "{name}: nothing by the second");
+        assert_eq!(w.query_of(name, ("InstanceId", "i-1"), "SampleCount", 60, 300), [1.0; 5], "{name}");
+    }
+    assert_eq!(of("CPUUtilization", "p", 60), [6.0; 5], "each ten seconds");
+    near(&w.query(("AutoScalingGroupName", "g"), "Average", 60, 300), &[50.0; 5]);
+    // The simulated driver has no disk whose operations it could count.
+    assert!(of("DiskReadOps", "g", 60).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

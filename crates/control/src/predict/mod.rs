@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use puffer_core::alarm::MetricQuery;
 use puffer_core::autoscaling::predict::{
-    self, ForecastPoint, HISTORY_H_MAX, HORIZON_H, HOUR_S, Learnt, PredictiveScaling, Relation, Sources,
+    self, ForecastPoint, HISTORY_H_MAX, HORIZON_H, HOUR_S, Learnt, PredictiveScaling, Relation, SamplesPerHour, Sources,
 };
 use puffer_core::autoscaling::scaling::{HIGH_RESOLUTION_PERIOD_S, Reaction};
 use puffer_core::autoscaling::{Group, Member, PolicyKind, ScalingPolicy};
@@ -100,7 +100,7 @@ impl Predict {
         let scaling = read(&sources.scaling)?;
         let capacity = match &sources.capacity {
             Some(queries) => read(queries)?,
-            None => history::capacity(&self.metrics, &Sources::samples(group), samples, start, hour),
+            None => history::capacity(&self.metrics, &Sources::samples(group), samples.cpu, start, hour),
         };
         let learnt = match sources.relation {
             Relation::Known(factor) => {
@@ -123,20 +123,19 @@ impl Predict {
     }
 
     /// How many samples each instance of the group publishes in an hour.
-    fn samples_per_hour(&self, group: &str) -> f64 {
+    fn samples_per_hour(&self, group: &str) -> SamplesPerHour {
         self.store.read(|r| {
-            let period_s = r.get::<Group>(group).and_then(|g| {
+            let short_s = r.get::<Group>(group).and_then(|g| {
                 Reaction::of(&g.tags).period_s.or(g.high_resolution.then_some(HIGH_RESOLUTION_PERIOD_S))
             });
-            if let Some(period_s) = period_s {
-                return f64::from(HOUR_S) / f64::from(period_s);
-            }
             let members = r.list_by::<Member>("group", group);
             let mut instances = members.iter().filter_map(|m| r.get::<Instance>(&m.instance_id)).peekable();
-            match instances.peek().is_some() && instances.all(|i| !i.detailed_monitoring) {
+            let others = match instances.peek().is_some() && instances.all(|i| !i.detailed_monitoring) {
                 true => BASIC_PER_HOUR,
                 false => DETAILED_PER_HOUR,
-            }
+            };
+            let cpu = short_s.map_or(others, |s| f64::from(HOUR_S) / f64::from(s));
+            SamplesPerHour { cpu, others }
         })
     }
 

@@ -4,6 +4,15 @@ use super::relation::Relation;
 use super::{HOUR_S, MetricChoice, Specification};
 use crate::alarm::{MetricId, MetricQuery, MetricSource};
 
+/// How many samples an instance publishes in an hour. Only its CPU is published by the second where a group asks for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplesPerHour {
+    /// Of its CPU.
+    pub cpu: f64,
+    /// Of everything else.
+    pub others: f64,
+}
+
 /// What to read for a forecast.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sources {
@@ -96,8 +105,14 @@ impl Kind {
     }
 
     /// Both metrics are of the same samples: an instance at the target gives, in an hour, the target times its samples.
-    fn relation(self, samples_per_hour: f64) -> Relation {
-        Relation::Known(1.0 / if self == Kind::Requests { 60.0 } else { samples_per_hour })
+    fn relation(self, samples: SamplesPerHour) -> Relation {
+        Relation::Known(
+            1.0 / match self {
+                Kind::Requests => 60.0,
+                Kind::Cpu => samples.cpu,
+                Kind::NetworkIn | Kind::NetworkOut => samples.others,
+            },
+        )
     }
 }
 
@@ -119,7 +134,11 @@ fn of_balancer(name: &str, label: Option<&str>) -> Result<MetricId, String> {
 }
 
 /// What a specification reads for a group whose instances publish so many samples an hour each. `Err` names what is not known.
-pub fn sources(specification: &Specification, group: &str, samples_per_hour: f64) -> Result<Sources, String> {
+pub fn sources(
+    specification: &Specification,
+    group: &str,
+    samples: SamplesPerHour,
+) -> Result<Sources, String> {
     let unknown = |name: &str| format!("Predefined metric type {name} is not supported");
     let (load, scaling, capacity) = match specification {
         Specification::Pair { pair_type, resource_label } => {
@@ -129,7 +148,7 @@ pub fn sources(specification: &Specification, group: &str, samples_per_hour: f64
                 load: kind.load(group, label)?,
                 scaling: kind.scaling(group, label)?,
                 capacity: None,
-                relation: kind.relation(samples_per_hour),
+                relation: kind.relation(samples),
             });
         }
         Specification::Apart { load, scaling, capacity } => (load, scaling, capacity),
@@ -146,7 +165,7 @@ pub fn sources(specification: &Specification, group: &str, samples_per_hour: f64
     };
     let ((load, load_kind), (scaling, scaling_kind)) = (read(load, true)?, read(scaling, false)?);
     let relation = match load_kind {
-        Some((kind, _)) if load_kind == scaling_kind => kind.relation(samples_per_hour),
+        Some((kind, _)) if load_kind == scaling_kind => kind.relation(samples),
         _ => Relation::Learnt,
     };
     Ok(Sources { load, scaling, capacity: capacity.as_deref().map(by_the_hour), relation })

@@ -14,7 +14,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use forecast::{HISTORY_H_MAX, HISTORY_H_MIN, HORIZON_H, TooLittle, forecast_load, history};
-pub use metrics::{Sources, sources};
+pub use metrics::{SamplesPerHour, Sources, sources};
 pub use relation::{Learnt, Relation, correlation, learn};
 
 use super::Group;

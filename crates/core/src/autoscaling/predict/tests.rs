@@ -106,14 +106,27 @@ fn pair(pair_type: &str, label: Option<&str>) -> Specification {
     Specification::Pair { pair_type: pair_type.into(), resource_label: label.map(Into::into) }
 }
 
+fn each(samples: f64) -> SamplesPerHour {
+    SamplesPerHour { cpu: samples, others: samples }
+}
+
+#[test]
+fn only_cpu_is_sampled_more_often_in_fast_groups() {
+    let samples = SamplesPerHour { cpu: 360.0, others: 60.0 };
+    let relation = |name| sources(&pair(name, None), "g", samples).unwrap().relation;
+    assert_eq!(relation("ASGCPUUtilization"), Relation::Known(1.0 / 360.0));
+    assert_eq!(relation("ASGNetworkIn"), Relation::Known(1.0 / 60.0));
+    assert_eq!(relation("ASGNetworkOut"), Relation::Known(1.0 / 60.0));
+}
+
 #[test]
 fn predefined_metrics() {
-    let cpu = sources(&pair("ASGCPUUtilization", None), "g", 12.0).unwrap();
+    let cpu = sources(&pair("ASGCPUUtilization", None), "g", each(12.0)).unwrap();
     let MetricSource::Stat { metric, statistic, period_s, .. } = &cpu.load[0].source else { panic!() };
     assert_eq!(*metric, MetricId::new("AWS/EC2", "CPUUtilization", &[("AutoScalingGroupName", "g")]));
     assert_eq!((statistic.as_str(), *period_s, cpu.relation), ("Sum", 3600, Relation::Known(1.0 / 12.0)));
     let label = Some("app/lb/0123456789abcdef/targetgroup/tg/fedcba9876543210");
-    let requests = sources(&pair("ALBRequestCount", label), "g", 60.0).unwrap();
+    let requests = sources(&pair("ALBRequestCount", label), "g", each(60.0)).unwrap();
     assert_eq!(requests.relation, Relation::Known(1.0 / 60.0));
     assert!(requests.scaling.iter().any(|q| q.return_data && q.id == "e1"));
     let predefined = |name: &str| MetricChoice::Predefined { metric_type: name.into(), resource_label: None };
@@ -122,9 +135,9 @@ fn predefined_metrics() {
         scaling: predefined(scaling),
         capacity: None,
     };
-    let same = sources(&apart("ASGTotalNetworkIn", "ASGAverageNetworkIn"), "g", 60.0).unwrap();
+    let same = sources(&apart("ASGTotalNetworkIn", "ASGAverageNetworkIn"), "g", each(60.0)).unwrap();
     assert_eq!(same.relation, Relation::Known(1.0 / 60.0));
-    let mixed = sources(&apart("ASGTotalNetworkIn", "ASGAverageCPUUtilization"), "g", 60.0).unwrap();
+    let mixed = sources(&apart("ASGTotalNetworkIn", "ASGAverageCPUUtilization"), "g", each(60.0)).unwrap();
     assert_eq!(mixed.relation, Relation::Learnt);
     for wrong in [
         pair("Other", None),
@@ -133,7 +146,7 @@ fn predefined_metrics() {
         apart("ASGAverageCPUUtilization", "ASGAverageCPUUtilization"),
         apart("ASGTotalCPUUtilization", "ASGTotalCPUUtilization"),
     ] {
-        assert!(sources(&wrong, "g", 60.0).is_err(), "{wrong:?}");
+        assert!(sources(&wrong, "g", each(60.0)).is_err(), "{wrong:?}");
     }
 }
 

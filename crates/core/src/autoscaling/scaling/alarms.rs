@@ -47,7 +47,6 @@ pub fn metric_of(
                 None => (metric_type.as_str(), false),
             };
             let own_period = if high_resolution { HIGH_RESOLUTION_PERIOD_S } else { PERIOD_S };
-            let period_s = reaction.period_s.unwrap_or(own_period);
             let by_group = |name: &str| MetricId::new("AWS/EC2", name, &[("AutoScalingGroupName", group)]);
             let (metric, statistic) = match base {
                 "ASGAverageCPUUtilization" => (by_group("CPUUtilization"), "Average"),
@@ -56,6 +55,8 @@ pub fn metric_of(
                 "ALBRequestCountPerTarget" => (request_count(resource_label.as_deref())?, "Sum"),
                 _ => return Err(format!("Predefined metric type {metric_type} is not supported")),
             };
+            let asked = reaction.period_s.filter(|_| has_short_periods(&metric));
+            let period_s = asked.unwrap_or(own_period);
             // Requests are counted per minute; a shorter datapoint holds its share of them.
             let target = match statistic {
                 "Sum" => tracking.target * f64::from(period_s) / f64::from(PERIOD_S),
@@ -66,7 +67,13 @@ pub fn metric_of(
             Ok((vec![query], period_s, target))
         }
         TargetTrackingMetric::Customized { queries, period_s, .. } => {
-            let period = reaction.period_s.unwrap_or(*period_s);
+            let mut stats = queries.iter().filter_map(|q| match &q.source {
+                MetricSource::Stat { metric, .. } => Some(metric),
+                MetricSource::Expression { .. } => None,
+            });
+            let Some(period) = reaction.period_s.filter(|_| stats.all(has_short_periods)) else {
+                return Ok((queries.clone(), *period_s, tracking.target));
+            };
             let mut queries = queries.clone();
             for query in &mut queries {
                 match &mut query.source {
@@ -77,6 +84,34 @@ pub fn metric_of(
             Ok((queries, period, tracking.target))
         }
     }
+}
+
+/// Whether a metric can have datapoints of less than a minute: what users publish can, and of Puffer's own those that are
+/// published more often where a tag or a policy asks for it. The amounts of an instance (bytes, packets, operations) are those of a
+/// minute whatever the tag says: they would mean something else for everybody who reads them.
+pub fn has_short_periods(metric: &MetricId) -> bool {
+    match metric.namespace.as_str() {
+        "AWS/EC2" => metric.name == "CPUUtilization",
+        "AWS/ApplicationELB" => true,
+        other => !other.starts_with("AWS/"),
+    }
+}
+
+/// The load balancers and target groups whose metrics a policy reads, by their dimensions, and the period at which it needs them,
+/// seconds.
+pub fn balancer_needs(policy: &ScalingPolicy, group: &Group) -> Option<(Vec<String>, u32)> {
+    let PolicyKind::TargetTracking(tracking) = &policy.kind else { return None };
+    let (queries, period_s, _) = metric_of(tracking, &group.name, &Reaction::of(&group.tags)).ok()?;
+    let metrics = queries.into_iter().filter_map(|q| match q.source {
+        MetricSource::Stat { metric, .. } if metric.namespace == "AWS/ApplicationELB" => Some(metric),
+        _ => None,
+    });
+    // The narrowest of each: a metric of a target group does not need all of its balancer's.
+    let narrowest = |m: MetricId| {
+        let value = |name: &str| m.dimensions.iter().find(|d| d.0 == name).map(|d| d.1.clone());
+        value("TargetGroup").or_else(|| value("LoadBalancer"))
+    };
+    Some((metrics.filter_map(narrowest).collect(), period_s))
 }
 
 /// `app/<lb>/<id>/targetgroup/<tg>/<id>` as the metric's dimensions.
@@ -98,7 +133,7 @@ fn request_count(label: Option<&str>) -> Result<MetricId, String> {
     }
 }
 
-/// Whether a policy needs the group's instances to publish by [`HIGH_RESOLUTION_PERIOD_S`].
+/// Whether a policy needs the CPU of the group's instances by [`HIGH_RESOLUTION_PERIOD_S`].
 pub fn wants_high_resolution(policy: &ScalingPolicy) -> bool {
     let PolicyKind::TargetTracking(tracking) = &policy.kind else { return false };
     let TargetTrackingMetric::Predefined { metric_type, .. } = &tracking.metric else { return false };

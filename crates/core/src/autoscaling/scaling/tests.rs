@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::alarm::{Comparison, MetricSource};
+use crate::alarm::{Comparison, MetricId, MetricQuery, MetricSource};
 use crate::autoscaling::view::fixtures::{NOW, group, member, view};
 use crate::autoscaling::{
     GroupTag, LifecycleState, Member, StepAdjustment, TargetTracking, TargetTrackingMetric,
@@ -311,6 +311,58 @@ fn request_counts_are_scaled_to_the_period() {
     {
         assert!(metric_of(&tracking(metric_type, label), "g", &quick).is_err());
     }
+}
+
+#[test]
+fn short_periods_are_for_metrics_that_have_them() {
+    let label = "app/lb/0123456789abcdef/targetgroup/tg/fedcba9876543210";
+    let second = Reaction { period_s: Some(1), ..Reaction::default() };
+    let customized = |namespace: &str, name: &str, period_s| {
+        let source = MetricSource::Stat {
+            metric: MetricId::new(namespace, name, &[("AutoScalingGroupName", "g")]),
+            statistic: "Average".into(),
+            period_s,
+            unit: None,
+        };
+        let query = MetricQuery { id: "m1".into(), source, label: None, return_data: true };
+        TargetTracking {
+            metric: TargetTrackingMetric::Customized { queries: vec![query], period_s, plain: true },
+            target: 60.0,
+            disable_scale_in: false,
+        }
+    };
+    let predefined = |name: &str| tracking(name, Some(label).filter(|_| name.starts_with("ALB")));
+    // (metric, period without and with the tag, target with the tag)
+    let table = [
+        (predefined("ASGAverageCPUUtilization"), 60, 1, 60.0),
+        (predefined("ASGAverageCPUUtilizationHighResolution"), 10, 1, 60.0),
+        (predefined("ASGAverageNetworkIn"), 60, 60, 60.0),
+        (predefined("ASGAverageNetworkOut"), 60, 60, 60.0),
+        (predefined("ALBRequestCountPerTarget"), 60, 1, 1.0),
+        (predefined("ALBRequestCountPerTargetHighResolution"), 10, 1, 1.0),
+        (customized("AWS/EC2", "CPUUtilization", 60), 60, 1, 60.0),
+        (customized("AWS/EC2", "NetworkIn", 60), 60, 60, 60.0),
+        (customized("AWS/AutoScaling", "GroupInServiceInstances", 60), 60, 60, 60.0),
+        (customized("Mine", "Jobs", 30), 30, 1, 60.0),
+    ];
+    for (tracking, plain, tagged, target) in table {
+        let found = metric_of(&tracking, "g", &Reaction::default()).unwrap();
+        assert_eq!(found.1, plain, "{tracking:?}");
+        let (queries, period_s, found) = metric_of(&tracking, "g", &second).unwrap();
+        assert_eq!((period_s, found), (tagged, target), "{tracking:?}");
+        assert!(matches!(queries[0].source, MetricSource::Stat { period_s, .. } if period_s == tagged));
+    }
+}
+
+#[test]
+fn policies_say_which_balancers_they_follow_and_how_often() {
+    let label = "app/lb/0123456789abcdef/targetgroup/tg/fedcba9876543210";
+    let group = group(0, 1, 1);
+    let needs = |name, label| balancer_needs(&policy(tracking(name, label)), &group).unwrap();
+    let target_group = vec!["targetgroup/tg/fedcba9876543210".to_owned()];
+    assert_eq!(needs("ALBRequestCountPerTarget", Some(label)), (target_group.clone(), 60));
+    assert_eq!(needs("ALBRequestCountPerTargetHighResolution", Some(label)), (target_group, 10));
+    assert_eq!(needs("ASGAverageCPUUtilization", None).0, Vec::<String>::new());
 }
 
 #[test]
