@@ -57,10 +57,10 @@ pub trait AlarmAction: Send + Sync + 'static {
     /// Whether this ARN is for it.
     fn takes(&self, action: &str) -> bool;
 
-    /// Whether its actions are repeated while the state lasts: once a minute, or once per evaluation for periods below a minute. Those of
-    /// Auto Scaling are.
-    fn repeats(&self) -> bool {
-        false
+    /// Seconds after which this action is repeated while the state lasts; `None`: it runs once for a transition. Those of Auto
+    /// Scaling are repeated.
+    fn repeat_s(&self, _action: &str) -> Option<u32> {
+        None
     }
 
     /// Acts on all that fired in one evaluation; one outcome per entry, in order.

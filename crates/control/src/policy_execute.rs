@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use puffer_core::Clock;
 use puffer_core::alarm::{MetricId, MetricQuery, MetricSource, Statistic};
 use puffer_core::autoscaling::scaling::{self, Reaction};
-use puffer_core::autoscaling::{LifecycleState, PolicyKind, ScalingPolicy, TargetTrackingMetric, texts};
+use puffer_core::autoscaling::{
+    Group, LifecycleState, PolicyKind, ScalingPolicy, TargetTrackingMetric, texts,
+};
 use puffer_inventory::group_step::Observation;
 use puffer_inventory::policies;
 use puffer_inventory::policy_run::{self, Outcome, RunError, Trigger};
@@ -30,6 +32,8 @@ pub struct PolicyExecute {
     clock: Arc<dyn Clock>,
 }
 
+/// Seconds between two runs of a policy while its alarm lasts (CloudWatch user guide, "Alarm actions").
+const REPEAT_S: u32 = 60;
 /// Periods looked back for an instance's newest datapoint: one may just not have been published yet.
 const PERIODS_BACK: u32 = 3;
 
@@ -104,8 +108,14 @@ impl AlarmAction for PolicyExecute {
         texts::is_policy_arn(action)
     }
 
-    fn repeats(&self) -> bool {
-        true
+    /// Once a minute, as on AWS whatever the alarm's period. A group with the tag `puffer:metric-period` wants more: there each
+    /// period counts.
+    fn repeat_s(&self, action: &str) -> Option<u32> {
+        let period_s = self.store.read(|r| {
+            let group = r.get::<Group>(&policies::by_arn(r, action)?.group)?;
+            Reaction::of(&group.tags).period_s
+        });
+        Some(period_s.unwrap_or(REPEAT_S).min(REPEAT_S))
     }
 
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {

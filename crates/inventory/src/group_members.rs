@@ -363,7 +363,12 @@ impl Request<'_, '_> {
     /// on in any case: its members did.
     fn resize(&mut self, group: &Group, by: i64) -> Result<Option<(u32, u32)>, MemberError> {
         let to = u32::try_from(i64::from(group.desired) + by).unwrap_or(group.min);
-        groups::change(self.tx, &group.name, |g| g.desired = to)?;
+        groups::change(self.tx, &group.name, |g| {
+            g.desired = to;
+            if by != 0 {
+                g.policy_cooldown_s = None;
+            }
+        })?;
         Ok((by != 0).then_some((group.desired, to)))
     }
 

@@ -32,15 +32,19 @@ pub enum GroupError {
         /// Bound.
         max: u32,
     },
-    /// `HonorCooldown`, and one runs.
-    #[error("Scaling activity {0} is in progress and blocks this action")]
-    Cooldown(String),
+    /// `HonorCooldown`, and this activity (if it is known) is under way or cools down.
+    #[error("{} is in progress and blocks this action", activity(.0.as_deref()))]
+    Cooldown(Option<String>),
     /// The instance is in no group.
     #[error("Instance Id not found - No managed instance found for instance ID: {0}")]
     NoMember(String),
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn activity(id: Option<&str>) -> String {
+    id.map_or_else(|| "A scaling activity".to_owned(), |id| format!("Scaling activity {id}"))
 }
 
 /// The group, unless it is being deleted.
@@ -98,8 +102,13 @@ pub fn set_desired_by_user(
     now: Timestamp,
 ) -> Result<Arc<Group>, GroupError> {
     let group = active(&tx.reader(), name)?;
-    if honor_cooldown && desired != group.desired && group.cooldown_ends(now).is_some() {
-        return Err(GroupError::Cooldown(group.uuid.clone()));
+    if honor_cooldown && desired != group.desired {
+        if let Some(member) = members(&tx.reader(), name).iter().find(|m| m.is_under_way()) {
+            return Err(GroupError::Cooldown(member.activity_id.clone()));
+        }
+        if group.cooldown_ends(now).is_some() {
+            return Err(GroupError::Cooldown(group.cooldown_after.clone()));
+        }
     }
     set_desired(
         tx,

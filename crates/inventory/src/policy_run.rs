@@ -108,7 +108,7 @@ pub fn run(
     };
     let grew = to > from;
     tx.update::<Group>(&group.name, |g| {
-        g.cooldown_s = cooldown_s;
+        g.policy_cooldown_s = cooldown_s;
         *(if grew { &mut g.policy_grew_at } else { &mut g.policy_shrank_at }) = Some(now);
     });
     tx.update::<ScalingPolicy>(&puffer_core::Record::key(&**policy), |p| p.last_executed_at = Some(now));

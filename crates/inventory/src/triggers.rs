@@ -96,9 +96,5 @@ pub fn fire(
     reasons.extend(numbers);
     let text = texts::trigger(&trigger.name, &condition, from, to);
     groups::set_desired(tx, &trigger.group, to, |_, _| texts::sentence(now, text), reasons)?;
-    // The cooldown that follows is the group's own.
-    if group.cooldown_s.is_some() {
-        tx.update::<puffer_core::autoscaling::Group>(&trigger.group, |g| g.cooldown_s = None);
-    }
     Ok(Fired::Set(from, to))
 }

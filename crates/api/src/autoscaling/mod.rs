@@ -27,6 +27,7 @@ mod policy_shapes;
 mod predictive;
 mod processes;
 mod refreshes;
+mod resource_labels;
 mod scheduled_actions;
 mod source;
 mod static_types;

@@ -8,7 +8,7 @@ use puffer_shapes::autoscaling as shape;
 
 use super::error::{Refused, required};
 use super::paging::{self, PageSize};
-use super::policy_shapes;
+use super::{policy_shapes, resource_labels};
 use crate::{ApiError, Ctx, Registry};
 
 /// Policies of a group (AWS's quota).
@@ -42,6 +42,7 @@ async fn put(cx: Arc<Ctx>, input: shape::PutScalingPolicyType) -> Result<shape::
         .store
         .transact::<_, Refused>(|tx| {
             let group = groups::active(&tx.reader(), &group_name)?;
+            resource_labels::check(&tx.reader(), &group, &kind)?;
             let mut policy = ScalingPolicy {
                 arn: texts::policy_arn(&cx.region, &cx.account, &uuid, &group_name, &name),
                 name,
@@ -99,6 +100,7 @@ async fn describe(cx: Arc<Ctx>, input: shape::DescribePoliciesType) -> Result<sh
 
 async fn delete(cx: Arc<Ctx>, input: shape::DeletePolicyType) -> Result<(), ApiError> {
     let name = required(input.policy_name, "policyName")?;
+    let now = cx.clock.now();
     cx.store
         .transact::<_, Refused>(|tx| {
             let found = match &input.auto_scaling_group_name {
@@ -111,7 +113,7 @@ async fn delete(cx: Arc<Ctx>, input: shape::DeletePolicyType) -> Result<(), ApiE
             };
             let policy =
                 found.ok_or_else(|| ApiError::validation(format!("PolicyName not found: {name}")))?;
-            policies::remove(tx, &policy);
+            policies::remove(tx, &policy, now);
             Ok(())
         })
         .await?;

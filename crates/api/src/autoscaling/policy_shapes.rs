@@ -1,6 +1,7 @@
 //! Scaling policies between the API's shapes and the domain, with the checks that belong to each kind.
 
-use puffer_core::alarm::{Alarm, MetricId, MetricQuery, MetricSource};
+use puffer_core::alarm::math::Program;
+use puffer_core::alarm::{Alarm, MetricId, MetricQuery, MetricSource, Statistic, Unit};
 use puffer_core::autoscaling::scaling::validate_steps;
 use puffer_core::autoscaling::{
     AdjustmentType, AlarmRef, PolicyKind, ScalingPolicy, StepAdjustment, TargetTracking, TargetTrackingMetric,
@@ -204,9 +205,9 @@ fn customized(c: &shape::CustomizedMetricSpecification) -> Result<TargetTracking
                 required(c.metric_name.as_deref(), "metricName")?,
                 c.dimensions.as_deref().unwrap_or_default(),
             ),
-            statistic: required(c.statistic.clone(), "statistic")?,
+            statistic: statistic(required(c.statistic.clone(), "statistic")?)?,
             period_s,
-            unit: c.unit.clone(),
+            unit: unit(c.unit.as_ref())?,
         };
         let query = MetricQuery { id: "m1".to_owned(), source, label: None, return_data: true };
         return Ok(TargetTrackingMetric::Customized { queries: vec![query], period_s, plain: true });
@@ -222,8 +223,14 @@ fn customized(c: &shape::CustomizedMetricSpecification) -> Result<TargetTracking
         )));
     }
     let queries: Vec<MetricQuery> = queries.iter().map(query).collect::<Result<_, _>>()?;
-    if queries.iter().filter(|q| q.return_data).count() != 1 {
+    let answers: Vec<&MetricQuery> = queries.iter().filter(|q| q.return_data).collect();
+    let [answer] = answers[..] else {
         return Err(ApiError::validation("Exactly one element of the metrics list should return data."));
+    };
+    // What cannot be evaluated is refused now: an alarm on it would never act.
+    let program = Program::new(&queries).map_err(|e| ApiError::validation(e.to_string()))?;
+    if !program.is_one_series(&answer.id) {
+        return Err(ApiError::validation(format!("The query {} does not yield one time series", answer.id)));
     }
     let periods = queries.iter().filter_map(|q| match &q.source {
         MetricSource::Stat { period_s, .. } => Some(*period_s),
@@ -244,9 +251,9 @@ fn query(q: &shape::TargetTrackingMetricDataQuery) -> Result<MetricQuery, ApiErr
                     required(metric.metric_name.as_deref(), "metricName")?,
                     metric.dimensions.as_deref().unwrap_or_default(),
                 ),
-                statistic: required(stat.stat.clone(), "stat")?,
+                statistic: statistic(required(stat.stat.clone(), "stat")?)?,
                 period_s: period(stat.period.or(q.period))?,
-                unit: stat.unit.clone(),
+                unit: unit(stat.unit.as_ref())?,
             }
         }
         (None, Some(expression)) => MetricSource::Expression {
@@ -265,6 +272,20 @@ fn query(q: &shape::TargetTrackingMetricDataQuery) -> Result<MetricQuery, ApiErr
         label: q.label.clone(),
         return_data: q.return_data.unwrap_or(true),
     })
+}
+
+fn statistic(name: String) -> Result<String, ApiError> {
+    match Statistic::parse(&name) {
+        Some(_) => Ok(name),
+        None => Err(ApiError::validation(format!("Invalid statistic: {name}"))),
+    }
+}
+
+fn unit(name: Option<&String>) -> Result<Option<String>, ApiError> {
+    match name.filter(|name| Unit::parse(name).is_none()) {
+        None => Ok(name.cloned()),
+        Some(name) => Err(ApiError::validation(format!("Invalid unit: {name}"))),
+    }
 }
 
 fn period(given: Option<i32>) -> Result<u32, ApiError> {
@@ -422,4 +443,80 @@ fn dimensions_shape(metric: &MetricId) -> Vec<shape::MetricDimension> {
         .iter()
         .map(|(name, value)| shape::MetricDimension { name: Some(name.clone()), value: Some(value.clone()) })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(metrics: Vec<shape::TargetTrackingMetricDataQuery>) -> Result<PolicyKind, ApiError> {
+        let customized =
+            shape::CustomizedMetricSpecification { metrics: Some(metrics), ..Default::default() };
+        tracked(customized)
+    }
+
+    fn tracked(customized: shape::CustomizedMetricSpecification) -> Result<PolicyKind, ApiError> {
+        kind(&shape::PutScalingPolicyType {
+            policy_type: Some(TARGET_TRACKING.into()),
+            target_tracking_configuration: Some(shape::TargetTrackingConfiguration {
+                customized_metric_specification: Some(customized),
+                target_value: Some(10.0),
+                ..Default::default()
+            }),
+            ..Default::default()
+        })
+    }
+
+    fn stat(id: &str, stat: &str, unit: Option<&str>) -> shape::TargetTrackingMetricDataQuery {
+        shape::TargetTrackingMetricDataQuery {
+            id: Some(id.into()),
+            return_data: Some(false),
+            metric_stat: Some(shape::TargetTrackingMetricStat {
+                metric: Some(shape::Metric {
+                    namespace: Some("Jobs".into()),
+                    metric_name: Some(id.into()),
+                    dimensions: None,
+                }),
+                stat: Some(stat.into()),
+                unit: unit.map(Into::into),
+                period: None,
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn expression(id: &str, text: &str) -> shape::TargetTrackingMetricDataQuery {
+        shape::TargetTrackingMetricDataQuery {
+            id: Some(id.into()),
+            expression: Some(text.into()),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn metrics_that_could_never_be_watched_are_refused() {
+        let sum = || stat("m1", "Sum", None);
+        assert!(put(vec![sum(), stat("m2", "p99", Some("Count")), expression("e1", "m1 / m2")]).is_ok());
+        let table = [
+            (vec![sum(), expression("e1", "m1 +")], "syntax error"),
+            (vec![sum(), expression("e1", "SEARCH('Jobs', 'Sum', 60)")], "not supported"),
+            (vec![sum(), expression("e1", "m3 + 1")], "no query with the id"),
+            (vec![sum(), sum(), expression("e1", "m1")], "used twice"),
+            (vec![sum(), expression("e1", "SUM(m1)")], "does not yield one time series"),
+            (vec![stat("m1", "Foo", None), expression("e1", "m1")], "Invalid statistic: Foo"),
+            (vec![stat("m1", "Sum", Some("Bananas")), expression("e1", "m1")], "Invalid unit: Bananas"),
+            (vec![expression("e1", "1"), expression("e2", "2")], "Exactly one element"),
+        ];
+        for (metrics, part) in table {
+            let error = put(metrics).unwrap_err();
+            assert!(error.message.contains(part), "{} does not say {part}", error.message);
+        }
+        let plain = shape::CustomizedMetricSpecification {
+            namespace: Some("Jobs".into()),
+            metric_name: Some("m1".into()),
+            statistic: Some("Foo".into()),
+            ..Default::default()
+        };
+        assert!(tracked(plain).is_err());
+    }
 }

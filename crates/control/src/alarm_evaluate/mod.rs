@@ -4,8 +4,8 @@
 //! comes from a queue, so an activation touches only those; their metrics are resolved once. A record is written only when an
 //! alarm's state changes, and actions run after that is durable.
 //!
-//! Scaling actions are repeated while the state lasts (once a minute, each evaluation for periods below a minute): so a lost
-//! action costs at most a minute, and no trace of which of them has run needs to be kept on disk. All other actions run once
+//! Scaling actions are repeated while the state lasts (once a minute; more often only where a group asks for it by its tag): so a
+//! lost action costs at most a minute, and no trace of which of them has run needs to be kept on disk. All other actions run once
 //! for a transition; the alarm records that they have, so they survive a restart and are not repeated after it.
 
 mod queue;
@@ -38,8 +38,6 @@ const YIELD_AFTER: usize = 500;
 const TRANSITIONS_MAX: usize = 500;
 /// Seconds between two looks at the history's age and size.
 const PRUNE_PERIOD_S: i64 = 60;
-/// Seconds between two runs of the same action while the state lasts.
-const REPEAT_S: i64 = 60;
 
 /// The reconciler.
 pub struct AlarmEvaluate {

@@ -68,9 +68,9 @@ impl Queue {
             return;
         }
         let name: Arc<str> = alarm.name.as_str().into();
-        let fired_at = self.watched.get(&name).and_then(|w| w.fired_at);
+        let fired = self.watched.get_mut(&name).and_then(|w| w.fired.take());
         let mut watched = Watched::new(alarm, metrics);
-        watched.fired_at = fired_at;
+        watched.fired = fired;
         watched.turn = self.next_turn;
         self.turns.push(Reverse((now.as_secs(), self.next_turn, Arc::clone(&name))));
         self.next_turn += 1;

@@ -20,7 +20,7 @@ const POLICY: &str =
 
 #[derive(Default)]
 struct Recorder {
-    repeats: bool,
+    repeat_s: Option<u32>,
     fired: Mutex<Vec<FiredAlarm>>,
 }
 
@@ -30,8 +30,8 @@ impl AlarmAction for Recorder {
         action.contains(":scalingPolicy:") || action.contains(":sns:")
     }
 
-    fn repeats(&self) -> bool {
-        self.repeats
+    fn repeat_s(&self, _action: &str) -> Option<u32> {
+        self.repeat_s
     }
 
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
@@ -52,17 +52,17 @@ struct World {
 }
 
 fn world() -> World {
-    world_of(true)
+    world_of(Some(60))
 }
 
 /// A world whose actions are repeated, or not.
-fn world_of(repeats: bool) -> World {
+fn world_of(repeat_s: Option<u32>) -> World {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(START));
     let store = Store::open(&dir.path().join("store.redb"), &puffer_inventory::schema()).unwrap();
     let metrics =
         Metrics::open(&dir.path().join("metrics.redb"), Arc::clone(&clock) as _, Options::default()).unwrap();
-    let actions = Arc::new(Recorder { repeats, ..Recorder::default() });
+    let actions = Arc::new(Recorder { repeat_s, ..Recorder::default() });
     let evaluate = AlarmEvaluate::new(
         store.clone(),
         metrics.clone(),
@@ -211,7 +211,7 @@ async fn an_alarm_goes_off_acts_each_minute_and_calms_down() {
 
 #[tokio::test(start_paused = true)]
 async fn periods_of_a_second_are_evaluated_each_second() {
-    let w = world();
+    let w = world_of(Some(1));
     w.put(alarm("fast", 1, 2)).await;
     w.pass(5).await;
     let mut acted_at = None;
@@ -228,6 +228,21 @@ async fn periods_of_a_second_are_evaluated_each_second() {
     assert_eq!(acted_at, Some(2));
     // Repeated each second while the state lasts.
     assert_eq!(w.actions.fired.lock().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_periods_repeat_no_more_often_than_their_actions_ask() {
+    for period_s in [10, 30] {
+        let w = world();
+        w.put(alarm("quick", period_s, 1)).await;
+        for _ in 0..3 * 60 {
+            w.load(90.0, period_s);
+            w.pass(1).await;
+        }
+        let fired = w.actions.fired.lock();
+        let gaps: Vec<i64> = fired.windows(2).map(|f| f[1].at.as_secs() - f[0].at.as_secs()).collect();
+        assert!(gaps.len() >= 2 && gaps.iter().all(|gap| *gap == 60), "{period_s} s: {gaps:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,7 +370,7 @@ async fn expressions_are_watched_too_and_disabled_actions_stay_quiet() {
 #[tokio::test(start_paused = true)]
 async fn actions_that_are_not_repeated_run_once_for_a_transition_even_after_a_restart() {
     const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:t";
-    let mut w = world_of(false);
+    let mut w = world_of(None);
     let mut once = alarm("once", 60, 1);
     once.alarm_actions = vec![TOPIC.into()];
     once.insufficient_data_actions = vec![TOPIC.into()];

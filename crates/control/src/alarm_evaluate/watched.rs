@@ -8,7 +8,6 @@ use puffer_core::alarm::math::{Grid, Program};
 use puffer_core::alarm::{Alarm, Datapoint, Evaluation, MetricSource, Statistic, Unit, evaluate};
 use puffer_metrics::{MetricReader, Metrics, Point};
 
-use super::REPEAT_S;
 use crate::alarm_action::{AlarmAction, FiredAlarm};
 
 /// An action that is to run.
@@ -26,11 +25,17 @@ pub(super) struct Watched {
     pub(super) alarm: Arc<Alarm>,
     pub(super) turn: u64,
     /// The transition (its time) for which actions ran, and when they last did.
-    pub(super) fired_at: Option<(Timestamp, Timestamp)>,
+    pub(super) fired: Option<(Timestamp, Runs)>,
     inputs: Vec<Input>,
     maths: Option<(Program, String)>,
     points: Vec<Point>,
 }
+
+/// When each action last ran.
+type Runs = Vec<(String, Timestamp)>;
+
+/// A little early counts: turns are whole seconds apart, give or take a scheduling delay.
+const EARLY_MS: i64 = 1500;
 
 struct Input {
     id: String,
@@ -65,7 +70,7 @@ impl Watched {
                 inputs.push(Input { id: query.id.clone(), reader, statistic, period_s: *period_s });
             }
         }
-        Watched { alarm, turn: 0, fired_at: None, inputs, maths, points: Vec::new() }
+        Watched { alarm, turn: 0, fired: None, inputs, maths, points: Vec::new() }
     }
 
     pub(super) fn has_settings_of(&self, other: &Alarm) -> bool {
@@ -122,7 +127,7 @@ impl Watched {
 
     /// Whether its actions have not yet run for the state in which it is.
     pub(super) fn is_new_state(&self) -> bool {
-        self.fired_at.is_none_or(|(transition, _)| transition != self.alarm.state_transitioned_at)
+        self.fired.as_ref().is_none_or(|(transition, _)| *transition != self.alarm.state_transitioned_at)
     }
 
     /// Adds what is to be run now.
@@ -137,24 +142,30 @@ impl Watched {
             return;
         }
         let is_new = self.is_new_state();
-        let repeat_s = if self.alarm.period_s < 60 { 0 } else { REPEAT_S };
-        // A little early counts: turns are a whole minute apart, give or take a scheduling delay.
-        let is_time = |last: Timestamp| now.as_millis() - last.as_millis() >= repeat_s * 1000 - 1500;
-        // Set by hand and due at once: it has acted just now.
         let transition = self.alarm.state_transitioned_at;
-        let has_just_acted = self.fired_at == Some((transition, now));
-        let repeats_now = is_new || self.fired_at.is_none_or(|(_, last)| last != now && is_time(last));
-        if repeats_now {
-            self.fired_at = Some((transition, now));
-        }
+        let mut runs = self.fired.take().filter(|_| !is_new).map(|(_, runs)| runs).unwrap_or_default();
         let alarm = &self.alarm;
-        let once_done = has_just_acted || alarm.actions_done_for == Some(transition);
         for action in alarm.actions() {
-            let runs_once = !actions.iter().any(|a| a.takes(action) && a.repeats());
-            let is_due = if runs_once { !once_done } else { repeats_now };
-            if !is_due {
+            let last = runs.iter().position(|(a, _)| a == action);
+            let repeat_s = actions.iter().find(|a| a.takes(action)).and_then(|a| a.repeat_s(action));
+            let waits = match (repeat_s, last.map(|i| runs[i].1)) {
+                // Recorded once it is done; what has just been begun is not begun again.
+                (None, last) => alarm.actions_done_for == Some(transition) || last == Some(now),
+                (Some(_), None) => false,
+                (Some(repeat_s), Some(last)) => {
+                    let since_ms = now.as_millis() - last.as_millis();
+                    // Set by hand and due at once: it has acted just now.
+                    last == now || since_ms < i64::from(repeat_s) * 1000 - EARLY_MS
+                }
+            };
+            if waits {
                 continue;
             }
+            match last {
+                Some(i) => runs[i].1 = now,
+                None => runs.push((action.clone(), now)),
+            }
+            let runs_once = repeat_s.is_none();
             let fired_alarm = FiredAlarm {
                 action: action.clone(),
                 alarm: alarm.name.clone(),
@@ -167,5 +178,6 @@ impl Watched {
             let is_first = runs_once || is_new;
             fired.push(Fired { alarm: fired_alarm, is_first, runs_once, transition });
         }
+        self.fired = Some((transition, runs));
     }
 }

@@ -1,8 +1,6 @@
 use puffer_balancer::{HostCounts, ScopeCounters};
 use puffer_core::alarm::MetricId;
-use puffer_core::autoscaling::{
-    GroupTag, InstanceSource, PolicyKind, TargetTracking, TargetTrackingMetric,
-};
+use puffer_core::autoscaling::{GroupTag, InstanceSource, PolicyKind, TargetTracking, TargetTrackingMetric};
 
 use super::*;
 use crate::elb_fixtures::{LB, NOW, TG};
@@ -121,9 +119,7 @@ async fn policies_that_follow_a_target_group_make_it_publish_as_often() {
         kind: PolicyKind::TargetTracking(TargetTracking {
             metric: TargetTrackingMetric::Predefined {
                 metric_type: metric.into(),
-                resource_label: Some(
-                    "app/web/0123456789abcdef/targetgroup/tg/0123456789abcdef".to_owned(),
-                ),
+                resource_label: Some("app/web/0123456789abcdef/targetgroup/tg/0123456789abcdef".to_owned()),
             },
             target: 100.0,
             disable_scale_in: false,

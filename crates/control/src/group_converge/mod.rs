@@ -10,6 +10,8 @@
 
 pub(crate) mod agenda;
 #[cfg(test)]
+mod cooldown_tests;
+#[cfg(test)]
 mod hook_tests;
 #[cfg(test)]
 mod member_tests;

@@ -445,7 +445,7 @@ async fn nothing_is_doubled_when_the_process_dies_between_any_two_steps() {
     assert!(w.activities().iter().all(|a| a.status.is_final()));
 }
 
-fn tracking(name: &str, target: f64) -> ScalingPolicy {
+pub(super) fn tracking(name: &str, target: f64) -> ScalingPolicy {
     ScalingPolicy {
         name: name.into(),
         group: "g".into(),
@@ -466,7 +466,7 @@ fn tracking(name: &str, target: f64) -> ScalingPolicy {
 }
 
 impl World {
-    async fn put_policy(&self, policy: ScalingPolicy) -> Arc<ScalingPolicy> {
+    pub(super) async fn put_policy(&self, policy: ScalingPolicy) -> Arc<ScalingPolicy> {
         let now = self.now();
         let group = self.the_group();
         let names = AlarmNames {
@@ -482,7 +482,7 @@ impl World {
         Metrics::open(&self.dir.path().join("m.redb"), clock, Options::default()).unwrap()
     }
 
-    async fn fire(&self, fired: &[(&ScalingPolicy, &str, f64, f64)]) -> Vec<String> {
+    pub(super) async fn fire(&self, fired: &[(&ScalingPolicy, &str, f64, f64)]) -> Vec<String> {
         self.fire_over(self.metrics(), fired).await
     }
 

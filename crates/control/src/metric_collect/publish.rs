@@ -138,12 +138,8 @@ impl Publisher {
             let (Some(value), Some(group)) = (value, tracked.group.clone()) else { continue };
             groups.entry(group).or_default()[CPU].add(value);
             let handles = tracked.handles.get_or_insert_default();
-            let series = self.series(
-                &mut handles.cpu_by_second,
-                ("InstanceId", &tracked.id),
-                MEASURES[CPU],
-                true,
-            );
+            let series =
+                self.series(&mut handles.cpu_by_second, ("InstanceId", &tracked.id), MEASURES[CPU], true);
             n += usize::from(series.is_some_and(|s| s.push(at, Sample::Value(value)).is_ok()));
         }
         for (group, sums) in groups {
@@ -167,7 +163,8 @@ impl Publisher {
             let is_fast = fleet.is_fast_member(id);
             let Some(tracked) = fleet.get_mut(id) else { continue };
             let from = tracked.slow_from.replace((now, *usage));
-            let Some(mut values) = from.and_then(|from| measure(&from, &(now, *usage), tracked.n_vcpus)) else {
+            let Some(mut values) = from.and_then(|from| measure(&from, &(now, *usage), tracked.n_vcpus))
+            else {
                 continue;
             };
             let period_s = if tracked.detailed { DETAILED_S } else { BASIC_S };
@@ -288,7 +285,10 @@ mod tests {
         };
         let of = |a, b| measure(&(at(0), a), &(at(60), b), 2).unwrap();
         let values = of(usage(Some(5), 10), usage(Some(9), 70));
-        assert_eq!((values[CPU], values[1], values[7], values[8]), (Some(50.0), Some(60.0), Some(4.0), Some(8.0)));
+        assert_eq!(
+            (values[CPU], values[1], values[7], values[8]),
+            (Some(50.0), Some(60.0), Some(4.0), Some(8.0))
+        );
         // Counted anew after a restart; not at all; not from the beginning.
         assert_eq!(of(usage(Some(5), 10), usage(Some(2), 7))[7], Some(2.0));
         assert_eq!(of(usage(None, 10), usage(None, 7))[7], None);

@@ -14,7 +14,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use puffer_core::alarm::MetricQuery;
 use puffer_core::autoscaling::predict::{
-    self, ForecastPoint, HISTORY_H_MAX, HORIZON_H, HOUR_S, Learnt, PredictiveScaling, Relation, SamplesPerHour, Sources,
+    self, ForecastPoint, HISTORY_H_MAX, HORIZON_H, HOUR_S, Learnt, PredictiveScaling, Relation,
+    SamplesPerHour, Sources,
 };
 use puffer_core::autoscaling::scaling::{HIGH_RESOLUTION_PERIOD_S, Reaction};
 use puffer_core::autoscaling::{Group, Member, PolicyKind, ScalingPolicy};

@@ -128,9 +128,16 @@ pub struct Group {
     pub status: GroupStatus,
     /// When the last cooldown began (end of the last instance's launch or termination).
     pub cooldown_started_at: Option<Timestamp>,
-    /// Length of that cooldown if a simple policy with its own began it; `None`: the group's default.
+    /// Length of that cooldown if it follows a simple policy with one of its own; `None`: the group's default.
     #[serde(default)]
     pub cooldown_s: Option<u32>,
+    /// The activity that it follows.
+    #[serde(default)]
+    pub cooldown_after: Option<String>,
+    /// The `Cooldown` of the simple policy that wanted the capacity, until the group has it: the length of the cooldown that
+    /// follows.
+    #[serde(default)]
+    pub policy_cooldown_s: Option<u32>,
     /// A policy tracks a high-resolution metric of the instances, so they publish every ten seconds.
     #[serde(default)]
     pub high_resolution: bool,
@@ -279,6 +286,8 @@ impl Group {
             status: GroupStatus::Active,
             cooldown_started_at: None,
             cooldown_s: None,
+            cooldown_after: None,
+            policy_cooldown_s: None,
             high_resolution: false,
             policy_grew_at: None,
             policy_shrank_at: None,

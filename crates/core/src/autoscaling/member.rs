@@ -256,6 +256,28 @@ impl Member {
         )
     }
 
+    /// On its way out of the group: to its end, or back into the warm pool. What the pool itself lets go has left the group before.
+    pub fn is_leaving(&self) -> bool {
+        use LifecycleState as S;
+        match self.state {
+            S::Terminating | S::TerminatingWait | S::TerminatingProceed => true,
+            state => self.way == super::warm_pool::Way::BackToPool && state.is_coming_to_pool(),
+        }
+    }
+
+    /// Coming or going: an activity of its group is under way.
+    pub fn is_under_way(&self) -> bool {
+        self.is_pending() || self.is_leaving()
+    }
+
+    /// The cooldown after its group's activity cannot begin yet: it is coming, launch hooks included, or it is going and not yet
+    /// through with draining (or, where no hook follows that, not gone). Termination hooks are not waited for.
+    /// Source: EC2 Auto Scaling guide, "Scaling cooldowns".
+    pub fn holds_cooldown(&self) -> bool {
+        use LifecycleState as S;
+        self.is_pending() || (self.is_leaving() && matches!(self.state, S::Terminating | S::WarmedPending))
+    }
+
     /// Counts towards the size of the warm pool.
     pub fn is_warm(&self) -> bool {
         use LifecycleState as S;

@@ -326,8 +326,10 @@ pub fn launch_configuration_arn(region: &str, account: &str, uuid: &str, name: &
 /// Reasons and causes kept for one change of `desired`: bounds the record when changes follow faster than they are acted on.
 pub const DESIRED_CAUSES_MAX: usize = 4;
 
-/// Notes a change of `desired` on the group.
+/// Notes a change of `desired` on the group. The cooldown that follows it is the group's default; a policy with one of its own
+/// says so afterwards.
 pub fn note_desired(group: &mut Group, cause: CauseSentence, reasons: Vec<String>) {
+    group.policy_cooldown_s = None;
     group.desired_cause.push(cause);
     if group.desired_cause.len() > DESIRED_CAUSES_MAX {
         group.desired_cause.remove(0);

@@ -91,9 +91,9 @@ impl GroupView<'_> {
         self.mix.map_or(1, super::mixed::Mix::weight_max).max(members.unwrap_or(1))
     }
 
-    /// Whether an instance is coming or going.
+    /// Whether an instance is coming or going. What happens within the warm pool alone is no activity of the group.
     pub fn has_activity(&self) -> bool {
-        self.members.iter().any(|m| m.member.is_pending() || m.member.is_terminating())
+        self.members.iter().any(|m| m.member.is_under_way())
     }
 }
 

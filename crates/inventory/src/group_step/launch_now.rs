@@ -123,7 +123,7 @@ pub fn launch_now(
         report: StepReport::default(),
         refresh: seen.refresh.as_deref().cloned(),
         stand: None,
-        finished: false,
+        released: false,
     };
     let units = step.launch_batches(&batches(&actions), &mut call);
     let grown = if call.asked.retry { call.asked.capacity.max(units) } else { units };
@@ -131,7 +131,7 @@ pub fn launch_now(
         // With weights, more units than the maximum allows may have come; the wanted capacity keeps to it.
         let (from, to) = (found.desired, found.desired.saturating_add(grown).min(found.max));
         groups::change(step.tx, &found.name, |g| {
-            g.desired = to;
+            (g.desired, g.policy_cooldown_s) = (to, None);
             if to > from + units {
                 texts::note_desired(
                     g,

@@ -185,7 +185,6 @@ impl Step<'_, '_> {
             m.activity_id = None;
         });
         self.report.moved += 1;
-        self.finished = true;
     }
 
     fn enter_service(&mut self, observed: &Observed) {
@@ -200,7 +199,6 @@ impl Step<'_, '_> {
             (m.surplus, m.activity_id, m.hooks) = (false, None, HookStand::Done);
         });
         self.report.moved += 1;
-        self.finished = true;
     }
 
     fn launch_failed(&mut self, observed: &Observed, class: ErrorClass, message: &str) {
@@ -218,7 +216,6 @@ impl Step<'_, '_> {
         }
         self.tx.delete::<Member>(&member.instance_id);
         self.report.failed += 1;
-        self.finished = true;
     }
 
     fn end_instance(&mut self, observed: &Observed) {
@@ -235,7 +232,6 @@ impl Step<'_, '_> {
         self.close(observed, ActivityStatus::Successful);
         self.tx.delete::<Member>(&observed.member.instance_id);
         self.report.moved += 1;
-        self.finished = true;
     }
 
     /// An instance in standby is not replaced; that it has gone is worth a line all the same.
@@ -263,14 +259,14 @@ impl Step<'_, '_> {
             m.traffic_sources.clear();
         });
         self.report.moved += 1;
-        self.finished = true;
+        self.released = true;
     }
 
     fn detach(&mut self, observed: &Observed) {
         self.close(observed, ActivityStatus::Successful);
         release(self.tx, &observed.member.instance_id, self.now);
         self.report.moved += 1;
-        self.finished = true;
+        self.released = true;
     }
 }
 

@@ -80,9 +80,12 @@ struct Step<'t, 's> {
     /// The group's instance refresh as this step leaves it, and where it stands, for explanations.
     refresh: Option<InstanceRefresh>,
     stand: Option<String>,
-    /// An activity came to its end.
-    finished: bool,
+    /// Somebody was moved out of service by a user (standby, detached).
+    released: bool,
 }
+
+/// The members that hold the group's cooldown back, and their activities.
+type Holders = Vec<(String, Option<String>)>;
 
 /// Takes one step for the group `name`; `None` if there is none.
 pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn Rng) -> Option<StepReport> {
@@ -96,8 +99,9 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
         report: StepReport::default(),
         refresh: None,
         stand: None,
-        finished: false,
+        released: false,
     };
+    let holders = holders(&seen);
     step.sync_traffic(&seen);
     step.move_members(&seen);
     // What moved on counts differently now; what did not is decided on as it was seen.
@@ -108,8 +112,13 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
     let view = GroupView { group: &step.group, refresh: replacing.as_ref(), ..seen.view(now) };
     let decided = plan(&view, step.rng);
     step.carry_out(decided, &seen);
-    step.finish(&seen.group);
+    step.finish(&seen.group, &holders);
     Some(step.report)
+}
+
+fn holders(seen: &Observation) -> Holders {
+    let holding = seen.members.iter().map(|m| &m.member).filter(|m| m.holds_cooldown());
+    holding.map(|m| (m.instance_id.clone(), m.activity_id.clone())).collect()
 }
 
 impl Step<'_, '_> {
@@ -191,7 +200,7 @@ impl Step<'_, '_> {
     }
 
     /// Writes what became of the group itself.
-    fn finish(&mut self, before: &Group) {
+    fn finish(&mut self, before: &Group, held_by: &Holders) {
         self.suspend_hopeless();
         let members = self.tx.list_by::<Member>("group", &self.group.name);
         if self.group.status == GroupStatus::Deleting && members.is_empty() {
@@ -204,17 +213,30 @@ impl Step<'_, '_> {
         {
             self.group.warm_pool = None;
         }
-        let busy = members.iter().any(|m| m.is_pending() || m.is_terminating());
-        if self.finished && !busy {
-            // The cooldown begins when the last instance has come or gone.
-            self.group.cooldown_started_at = Some(self.now);
-        }
+        self.cool_down(&members, held_by);
         if self.group != *before {
             self.tx.put(self.group.clone());
         }
         if let Err(error) = policies::fit_alarms(self.tx, &self.group, self.now) {
             // Policies were checked when they were put; one that no longer fits keeps the alarms it has.
             tracing::warn!(group = self.group.name, error, "alarms of target tracking do not fit the group");
+        }
+    }
+}
+
+impl Step<'_, '_> {
+    /// The cooldown begins when the last instance has come, or has drained.
+    fn cool_down(&mut self, members: &[Arc<Member>], held_by: &Holders) {
+        if members.iter().any(|m| m.holds_cooldown()) || (held_by.is_empty() && !self.released) {
+            return;
+        }
+        self.group.cooldown_started_at = Some(self.now);
+        self.group.cooldown_s = self.group.policy_cooldown_s;
+        self.group.cooldown_after = held_by.last().and_then(|(_, activity)| activity.clone());
+        let counted: u32 = members.iter().map(|m| m.units()).sum();
+        if counted >= self.group.desired {
+            // The policy has what it wanted. What comes after, a replacement say, is not its doing.
+            self.group.policy_cooldown_s = None;
         }
     }
 }
@@ -232,7 +254,7 @@ fn ended_by_itself_early(observed: &Observed, now: Timestamp) -> bool {
 /// Removes a group that has no members, with its policies and their alarms. Its activities stay, as on AWS.
 pub fn remove_group(tx: &mut Transaction<'_>, group: &Group, now: Timestamp) {
     for policy in policies::of_group(&tx.reader(), &group.name) {
-        policies::remove(tx, &policy);
+        policies::remove(tx, &policy, now);
     }
     crate::scheduled_actions::remove_all(tx, &group.name);
     refreshes::forget(tx, &group.name);

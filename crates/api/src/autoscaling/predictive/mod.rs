@@ -5,7 +5,8 @@ mod shapes;
 
 use puffer_core::autoscaling::PolicyKind;
 use puffer_core::autoscaling::predict::{
-    BUFFER_S, HOUR_S, MaxCapacity, MetricChoice, Mode, PredictiveScaling, SamplesPerHour, Specification, sources,
+    BUFFER_S, HOUR_S, MaxCapacity, MetricChoice, Mode, PredictiveScaling, SamplesPerHour, Specification,
+    sources,
 };
 use puffer_shapes::autoscaling as shape;
 
@@ -57,7 +58,8 @@ pub(super) fn kind(input: &shape::PutScalingPolicyType) -> Result<PolicyKind, Ap
         max_capacity: max_capacity(configuration)?,
     };
     // What is not known is refused now, not at the first forecast.
-    sources(&predictive.specification, "", SamplesPerHour { cpu: 1.0, others: 1.0 }).map_err(ApiError::validation)?;
+    sources(&predictive.specification, "", SamplesPerHour { cpu: 1.0, others: 1.0 })
+        .map_err(ApiError::validation)?;
     Ok(PolicyKind::Predictive(predictive))
 }
 
