@@ -25,6 +25,19 @@ os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
+# Files whose tests take a minute or more each, with programs that keep a processor busy.
+LONG = ("test_ansible", "test_terraform")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Several workers share the files, each with a server of its own. The long tests begin, so that none is left at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(item.name if item.path.stem in LONG else item.path.stem))
+
+
 def until(probe, what, limit_s=30, pause_s=0.1):
     """Waits until probe() is true and returns its value; fails with what was last seen."""
     end = time.monotonic() + limit_s
@@ -118,7 +131,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One server with simulated instances for all tests of a run."""
+    """One server with simulated instances for all tests of a run, or of one of its workers."""
     server = Server(tmp_path_factory.mktemp("puffer") / "data", "--any-image", "--boot-time", "50")
     server.data_dir.mkdir()
     server.start()

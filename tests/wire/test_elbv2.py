@@ -422,3 +422,26 @@ def test_pages_and_the_command_line(elbv2, server, network):
         elbv2.delete_target_group(TargetGroupArn=arn)
     limits = {l["Name"]: l["Max"] for l in elbv2.describe_account_limits()["Limits"]}
     assert int(limits["application-load-balancers"]) > 0
+
+
+def test_attributes_of_a_listener(elbv2, listener):
+    before = attributes(elbv2.describe_listener_attributes(ListenerArn=listener))
+    assert before["routing.http.response.server.enabled"] == "true"
+    # What is so already can be said again; what the data plane does not do is refused, and nothing changes.
+    after = attributes(elbv2.modify_listener_attributes(ListenerArn=listener, Attributes=[
+        {"Key": "routing.http.response.server.enabled", "Value": "true"}]))
+    assert after == before
+    for code, key, value in (("InvalidConfigurationRequest", "x_frame_options.header_value", "DENY"),
+                             ("InvalidConfigurationRequest", "server.enabled", "false"), ("ValidationError", "colour", "red")):
+        refused(code, elbv2.modify_listener_attributes, ListenerArn=listener, Attributes=[
+            {"Key": f"routing.http.response.{key}", "Value": value}])
+    assert attributes(elbv2.describe_listener_attributes(ListenerArn=listener)) == before
+    refused("ListenerNotFound", elbv2.modify_listener_attributes, ListenerArn=listener + "0", Attributes=[
+        {"Key": "routing.http.response.server.enabled", "Value": "true"}])
+
+
+def test_what_there_is_none_of(elbv2, balancer):
+    assert elbv2.describe_ssl_policies()["SslPolicies"] == []
+    refused("SSLPolicyNotFound", elbv2.describe_ssl_policies, Names=["ELBSecurityPolicy-2016-08"])
+    assert "MinimumLoadBalancerCapacity" not in elbv2.describe_capacity_reservation(LoadBalancerArn=balancer)
+    refused("LoadBalancerNotFound", elbv2.describe_capacity_reservation, LoadBalancerArn=balancer + "0")

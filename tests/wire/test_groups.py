@@ -30,7 +30,8 @@ def group(autoscaling, template):
     yield make
     for name in made:
         autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
-    until(lambda: not autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=made)["AutoScalingGroups"],
+    # No name at all would ask for all groups there are.
+    until(lambda: not made or not autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=made)["AutoScalingGroups"],
           "the groups' end")
 
 

@@ -86,6 +86,27 @@ def test_launch_hooks_hold_instances_until_they_are_completed(autoscaling, group
     assert in_state(autoscaling, name, "Pending:Wait")[0]["InstanceId"] != bad
 
 
+def test_heartbeats_give_an_instance_more_time(autoscaling, group):
+    """Of two instances that wait, one gives signs of life: when the other's time is over, this one's is not."""
+    name = group("alive", MinSize=2, LifecycleHookSpecificationList=[
+        {"LifecycleHookName": "in", "LifecycleTransition": LAUNCHING, "HeartbeatTimeout": 30, "DefaultResult": "CONTINUE"}])
+    alive, silent = (i["InstanceId"] for i in in_state(autoscaling, name, "Pending:Wait", 2))
+    here = {"AutoScalingGroupName": name, "LifecycleHookName": "in"}
+
+    def times_out():
+        autoscaling.record_lifecycle_action_heartbeat(**here, InstanceId=alive)
+        return {i["InstanceId"]: i["LifecycleState"] for i in describe(autoscaling, name)["Instances"]}[silent] == "InService"
+
+    until(times_out, "the end of the silent one's time", 60, 0.5)
+    assert in_state(autoscaling, name, "Pending:Wait")[0]["InstanceId"] == alive
+    error = refused(autoscaling.record_lifecycle_action_heartbeat, **here, InstanceId=silent)
+    assert (error["Code"], error["Message"]) == ("ValidationError", f"No active Lifecycle Action found with instance ID {silent}")
+    error = refused(autoscaling.record_lifecycle_action_heartbeat, **here, LifecycleActionToken="0" * 36)
+    assert error["Message"] == "No active Lifecycle Action found with token " + "0" * 36
+    autoscaling.complete_lifecycle_action(**here, InstanceId=alive, LifecycleActionResult="CONTINUE")
+    in_service(autoscaling, name, 2)
+
+
 def test_termination_hooks_hold_instances_and_retention_keeps_them(autoscaling, ec2, group):
     name = group("kept", MinSize=0, DesiredCapacity=1, LifecycleHookSpecificationList=[
         {"LifecycleHookName": "out", "LifecycleTransition": TERMINATING}],

@@ -33,7 +33,8 @@ def group(autoscaling, template):
     yield make
     for name in made:
         autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
-    until(lambda: not describe_all(autoscaling, made), "the groups' end")
+    # No name at all would ask for all groups there are.
+    until(lambda: not made or not describe_all(autoscaling, made), "the groups' end")
 
 
 def describe_all(autoscaling, names):

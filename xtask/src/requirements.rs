@@ -24,7 +24,7 @@ const CONTAINER: &[Program] = &[
 const TEST: &[Program] = &[Program { name: "busybox", package: "busybox-static" }];
 
 /// Versions of the AWS tools that the tests and the demo run with.
-const PYTHON_PACKAGES: &[&str] = &["boto3==1.44.5", "awscli==1.46.2", "pytest==8.4.2"];
+const PYTHON_PACKAGES: &[&str] = &["boto3==1.44.5", "awscli==1.46.2", "pytest==8.4.2", "pytest-xdist==3.8.0"];
 /// Ansible itself and what its AWS modules import, for the tests that run playbooks.
 const ANSIBLE_PACKAGES: &[&str] = &["ansible-core==2.19.14", "boto3==1.44.5"];
 /// The package that carries Ansible's collections. Two of its hundred are unpacked, 15 MB instead of 470.

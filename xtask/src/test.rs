@@ -116,6 +116,11 @@ fn binary() -> anyhow::Result<PathBuf> {
     Ok(crate::target_dir().join("debug/puffer"))
 }
 
+/// Workers for the wire tests: a processor each, and one more because much of their time is waiting.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) + 1
+}
+
 fn pytest(binary: &Path, part: &str, systemd_root: Option<&Path>) -> anyhow::Result<()> {
     let python = requirements::python()?;
     let mut pytest = Command::new(python.join("bin/pytest"));
@@ -127,6 +132,9 @@ fn pytest(binary: &Path, part: &str, systemd_root: Option<&Path>) -> anyhow::Res
             }
             Err(error) => eprintln!("SKIPPING what needs Ansible: {error:#}"),
         }
+        // Each worker has a server of its own. tests/conftest.py says which tests stay together, and in which order they come.
+        pytest.args(["--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "10"]);
+        pytest.args(["--numprocesses", &workers().to_string()]);
     }
     process::run(
         pytest

@@ -53,78 +53,148 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
 
 /// A remark on one operation.
 pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> {
-    const NONE_EXIST: &str = "Always empty: there are none.";
-    const GROUP: &str = "Refused: MixedInstancesPolicy, CapacityRebalance, AvailabilityZoneDistribution, \
-        CapacityReservationSpecification, placement groups, classic load balancers, Lambda termination policies.";
-    const VIEW: &str = "A view: shows what comes with a VPC.";
-    Some(match (service, operation) {
-        ("autoscaling", "CreateAutoScalingGroup") => GROUP,
-        ("autoscaling", "UpdateAutoScalingGroup") => "Refuses the same parameters as CreateAutoScalingGroup.",
-        ("sns", "Subscribe") => {
-            "Protocols `sqs` and `http`. Refused: https, email, SMS, Lambda, filter policies."
+    match service {
+        "autoscaling" => autoscaling(operation),
+        "cloudwatch" => cloudwatch(operation),
+        "ec2" => ec2(operation),
+        "elbv2" => elbv2(operation),
+        "sns" => sns(operation),
+        "sqs" => sqs(operation),
+        _ => None,
+    }
+    .or(match (service, operation) {
+        ("autoscaling_2009", "UpdateAutoScalingGroup") => {
+            Some("A maximum below the capacity lowers the capacity to it.")
         }
-        ("sns", "Publish") => "Messages are not signed. Refused: message attributes.",
-        ("sqs", "CreateQueue") => "Standard queues. Refused: FIFO, policies, dead-letter queues, encryption.",
-        ("autoscaling", "PutWarmPool") => {
-            "Refused: Hibernated; groups with a mixed instances policy or Spot."
+        ("autoscaling_2009", "DeleteAutoScalingGroup") => Some("Of a group without instances."),
+        ("sts", "GetCallerIdentity") => Some("There is one identity: the account's root."),
+        _ => None,
+    })
+}
+
+const NONE_EXIST: &str = "Always empty: there are none.";
+
+fn autoscaling(operation: &str) -> Option<&'static str> {
+    const NO_CLASSIC: &str =
+        "There are no classic load balancers: any name is refused as one that does not exist.";
+    Some(match operation {
+        "CreateAutoScalingGroup" => {
+            "From a launch template, a launch configuration, a mixed instances policy or an instance. Refused: PlacementGroup, \
+             CapacityReservationSpecification, Operator, LoadBalancerNames, the health check types EBS and VPC_LATTICE, Lambda \
+             termination policies, the strategy `reservations-then-balanced`; in a mixed instances policy DistributionSegments, \
+             BaselineEbsBandwidthMbps and BaselinePerformanceFactors."
         }
-        ("autoscaling", "CreateLaunchConfiguration") => {
-            "Refused: InstanceId, SpotPrice, KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy."
+        "UpdateAutoScalingGroup" => {
+            "Changes what it names and leaves the rest. Refuses the same parameters as CreateAutoScalingGroup."
         }
-        ("autoscaling", "PutScalingPolicy") => "Simple, step, target tracking and predictive scaling.",
-        ("autoscaling", "AttachTrafficSources") => {
+        "CreateLaunchConfiguration" => {
+            "Refused: KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy, ClassicLinkVPCId."
+        }
+        "AttachTrafficSources" | "DetachTrafficSources" => {
             "Target groups. Refused: classic load balancers, VPC Lattice."
         }
-        ("autoscaling", "PutScheduledUpdateGroupAction") => {
+        "AttachLoadBalancers" | "DetachLoadBalancers" => NO_CLASSIC,
+        "DescribeLoadBalancers" => NONE_EXIST,
+        "DescribeAccountLimits" => {
+            "The counts are true; the maxima are AWS's default quotas and not enforced."
+        }
+        "DescribeAccountSettings" => NONE_EXIST,
+        "PutAccountSetting" => "Any setting is refused: there are none.",
+        "EnableMetricsCollection" => "Granularity `1Minute`, published at whole minutes.",
+        "GetPredictiveScalingForecast" => "Needs a day of data; until then the error says how much there is.",
+        "PutScalingPolicy" => "Simple, step, target tracking and predictive scaling.",
+        "PutScheduledUpdateGroupAction" => {
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
-        ("autoscaling", "StartInstanceRefresh") => "Rolling. Refused: the strategy ReplaceRootVolume.",
-        ("autoscaling", "AttachLoadBalancers" | "DetachLoadBalancers") => {
-            "There are no classic load balancers: any name is refused as one that does not exist."
+        "PutWarmPool" => "Refused: Hibernated; groups with a mixed instances policy or Spot.",
+        "StartInstanceRefresh" => "Rolling. Refused: the strategy ReplaceRootVolume.",
+        _ => return None,
+    })
+}
+
+fn cloudwatch(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "GetMetricData" => {
+            "Refused in metric math: SEARCH, LAMBDA, anomaly detection, insight rules, service quotas, DB_PERF_INSIGHTS."
         }
-        ("autoscaling", "DescribeLoadBalancers") => NONE_EXIST,
-        ("cloudwatch", "PutMetricAlarm") => {
+        "PutMetricAlarm" => {
             "Actions: scaling policies, EC2 actions on the instance watched, topics. Refused: other actions, anomaly detection, \
-             EvaluationCriteria."
+             EvaluationWindow, EvaluationInterval, EvaluationCriteria, WarmUpConfiguration, ActionConfiguration."
         }
-        ("cloudwatch", "PutCompositeAlarm") => {
-            "Actions: topics. Refused: other actions, ActionConfiguration."
+        "PutCompositeAlarm" => "Actions: topics. Refused: other actions, ActionConfiguration.",
+        _ => return None,
+    })
+}
+
+fn ec2(operation: &str) -> Option<&'static str> {
+    const VIEW: &str = "A view: shows what comes with a VPC.";
+    Some(match operation {
+        "RunInstances" => {
+            "On-Demand and one-time Spot. Refused: persistent Spot requests, IPv6, hibernation, enclaves, CPU options, dedicated \
+             tenancy, placement groups, a second network interface or volume, encrypted volumes."
         }
-        ("ec2", "RunInstances") => {
-            "Refused: Spot, IPv6, hibernation, enclaves, CPU options, dedicated tenancy, placement groups, a second \
-             network interface or volume, encrypted volumes."
+        "CreateLaunchTemplate" | "CreateLaunchTemplateVersion" => {
+            "Refuses the same parameters as RunInstances, and instance requirements: they belong to a mixed instances policy."
         }
-        ("ec2", "CreateLaunchTemplate" | "CreateLaunchTemplateVersion") => {
-            "Refused: Spot, instance requirements, hibernation, enclaves, CPU options, dedicated tenancy, placement groups."
+        "StopInstances" => "Refused: Hibernate.",
+        "CancelSpotInstanceRequests" => "The instance goes on.",
+        "CreateKeyPair" => "RSA and ED25519, in PEM. Refused: the PuTTY format.",
+        "CreateImage" => "Of the root volume. Refused: other block devices.",
+        "DescribeImageAttribute" => "Images have one owner; sharing is refused.",
+        "ModifyImageAttribute" => {
+            "Description, and whether it is public. Images have one owner; sharing is refused."
         }
-        ("ec2", "StopInstances") => "Refused: Hibernate.",
-        ("ec2", "CreateKeyPair") => "RSA and ED25519, in PEM. Refused: the PuTTY format.",
-        ("ec2", "CreateImage") => "Of the root volume. Refused: other block devices.",
-        ("ec2", "DescribeImageAttribute" | "ModifyImageAttribute") => {
-            "Images have one owner; sharing is refused."
-        }
-        ("ec2", "CreateVpc" | "CreateSubnet") => "Refused: IPv6.",
-        ("ec2", "AuthorizeSecurityGroupIngress" | "AuthorizeSecurityGroupEgress") => {
+        "CreateVpc" | "CreateSubnet" => "Refused: IPv6, other tenancies, address pools.",
+        "ModifySubnetAttribute" => "MapPublicIpOnLaunch. Refused: IPv6, names by resource, Outposts.",
+        "AuthorizeSecurityGroupIngress" | "AuthorizeSecurityGroupEgress" | "ModifySecurityGroupRules" => {
             "Refused: prefix lists, groups of other accounts."
         }
-        ("ec2", "DescribeRouteTables" | "DescribeInternetGateways" | "DescribeNetworkAcls") => VIEW,
-        ("ec2", "DescribeVolumes") => "A view: the instances' root volumes.",
-        ("ec2", "DescribeSnapshots") => "A view: the images' snapshots.",
-        ("ec2", "DescribeAddresses") => NONE_EXIST,
-        ("ec2", "DescribeRegions") => "The server's own region.",
-        ("elbv2", "CreateLoadBalancer") => "Type `application`. Refused: `network`, `gateway`, IPv6.",
-        ("elbv2", "CreateListener" | "ModifyListener") => {
-            "HTTP. Refused: HTTPS, certificates, mutual authentication."
-        }
-        ("elbv2", "CreateRule" | "ModifyRule") => {
+        "DescribeRouteTables" | "DescribeInternetGateways" | "DescribeNetworkAcls" => VIEW,
+        "DescribeVolumes" => "A view: the instances' root volumes.",
+        "DescribeSnapshots" => "A view: the images' snapshots.",
+        "DescribeAddresses" => NONE_EXIST,
+        "DescribeInstanceCreditSpecifications" => "Always `unlimited`: credits do not ration the CPU.",
+        "DescribeRegions" => "The server's own region.",
+        _ => return None,
+    })
+}
+
+fn elbv2(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "CreateLoadBalancer" => "Type `application`. Refused: `network`, `gateway`, IPv6, chosen addresses.",
+        "CreateListener" | "ModifyListener" => "HTTP. Refused: HTTPS, certificates, mutual authentication.",
+        "ModifyListenerAttributes" => "Refused: any value but the defaults.",
+        "CreateRule" | "ModifyRule" => {
             "Forward (weighted, sticky), redirect, fixed response. Refused: authentication, transforms, regular expressions."
         }
-        ("elbv2", "CreateTargetGroup") => {
-            "HTTP/1.1 to instances and addresses. Refused: HTTPS, TCP and other protocols, HTTP/2, gRPC, Lambda."
+        "CreateTargetGroup" => {
+            "HTTP/1.1 to instances and addresses. Refused: HTTPS, TCP and other protocols, HTTP/2, gRPC, Lambda, target control."
         }
-        ("elbv2", "DescribeSSLPolicies") => NONE_EXIST,
-        ("elbv2", "SetIpAddressType") => "Only `ipv4`.",
-        ("sts", "GetCallerIdentity") => "There is one identity: the account's root.",
+        "DescribeSSLPolicies" => NONE_EXIST,
+        "DescribeCapacityReservation" => "Nothing is ever reserved.",
+        "SetIpAddressType" => "Only `ipv4`.",
+        _ => return None,
+    })
+}
+
+fn sns(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "CreateTopic" | "SetTopicAttributes" => {
+            "Standard topics with a DisplayName. Refused: FIFO, other attributes, data protection."
+        }
+        "Subscribe" | "SetSubscriptionAttributes" => {
+            "Protocols `sqs` and `http`, with RawMessageDelivery. Refused: https, email, SMS, Lambda, filter and redrive policies."
+        }
+        "Publish" => "Messages are not signed. Refused: message attributes, phone numbers, FIFO.",
+        _ => return None,
+    })
+}
+
+fn sqs(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "CreateQueue" | "SetQueueAttributes" => {
+            "Standard queues. Refused: FIFO, policies, dead-letter queues, encryption."
+        }
         _ => return None,
     })
 }

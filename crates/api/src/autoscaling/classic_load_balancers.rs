@@ -7,6 +7,7 @@ use puffer_inventory::groups;
 use puffer_shapes::autoscaling as shape;
 
 use super::error::required;
+use super::paging;
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -49,5 +50,6 @@ async fn load_balancers(
     input: shape::DescribeLoadBalancersRequest,
 ) -> Result<shape::DescribeLoadBalancersResponse, ApiError> {
     group_exists(&cx, input.auto_scaling_group_name)?;
+    paging::empty(input.next_token.as_deref(), input.max_records)?;
     Ok(shape::DescribeLoadBalancersResponse { load_balancers: Some(Vec::new()), next_token: None })
 }

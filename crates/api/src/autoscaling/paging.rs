@@ -74,6 +74,15 @@ pub(super) fn page<T, K: Ord + Serialize + DeserializeOwned>(
     Ok((items, next))
 }
 
+/// Checks what a request for pages says of a list that is always empty: no page of it gave a token.
+pub(super) fn empty(token_in: Option<&str>, asked: Option<i32>) -> Result<(), ApiError> {
+    USUAL.of(asked)?;
+    match token_in {
+        None => Ok(()),
+        Some(_) => Err(invalid()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cmp::Reverse;
@@ -115,6 +124,8 @@ mod tests {
         for bad in ["%%", &of_another_list] {
             assert_eq!(page(vec![1], |i| *i, Some(bad), 3).unwrap_err().code, "InvalidNextToken");
         }
+        assert_eq!(empty(Some("x"), None).unwrap_err().code, "InvalidNextToken");
+        assert!(empty(None, Some(0)).is_err() && empty(None, None).is_ok());
         assert!(USUAL.of(Some(101)).is_err() && USUAL.of(Some(0)).is_err());
         assert_eq!(USUAL.of(None).unwrap(), 50);
     }

@@ -7,6 +7,7 @@ use puffer_shapes::autoscaling as shape;
 
 use super::describe_groups::signed;
 use super::metrics_collection::METRICS;
+use super::paging;
 use crate::{ApiError, Ctx, Registry};
 
 /// AWS's default quota of groups; not enforced, because the limit here is the machine.
@@ -103,8 +104,9 @@ async fn account_limits(cx: Arc<Ctx>, (): ()) -> Result<shape::DescribeAccountLi
 /// There is nothing that could be set for the account as a whole.
 async fn account_settings(
     _: Arc<Ctx>,
-    _: shape::DescribeAccountSettingsType,
+    input: shape::DescribeAccountSettingsType,
 ) -> Result<shape::DescribeAccountSettingsAnswer, ApiError> {
+    paging::empty(input.next_token.as_deref(), input.max_records)?;
     Ok(shape::DescribeAccountSettingsAnswer { settings: Some(Vec::new()), next_token: None })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use puffer_core::Tags;
 use puffer_core::messaging::{Topic, TopicSubscription, topic_arn};
 use puffer_inventory::messaging::{self, MessagingError};
-use puffer_shapes::sns as shape;
+use puffer_shapes::sns::{self as shape, errors};
 use puffer_store::StoreError;
 
 use super::{invalid, page, refused, unsupported};
@@ -174,9 +174,17 @@ async fn change(
     Ok(())
 }
 
+/// The calls for tags have a word of their own for a topic that does not exist.
+fn of_tags(error: ApiError) -> ApiError {
+    match error.code == errors::NOT_FOUND_EXCEPTION.code {
+        true => ApiError::declared(&errors::RESOURCE_NOT_FOUND_EXCEPTION, error.message),
+        false => error,
+    }
+}
+
 async fn tag(cx: Arc<Ctx>, input: shape::TagResourceRequest) -> Result<shape::TagResourceResponse, ApiError> {
     let tags = input.tags.unwrap_or_default();
-    change(&cx, input.resource_arn, |topic| add_tags(&mut topic.tags, &tags)).await?;
+    change(&cx, input.resource_arn, |topic| add_tags(&mut topic.tags, &tags)).await.map_err(of_tags)?;
     Ok(shape::TagResourceResponse::default())
 }
 
@@ -189,7 +197,8 @@ async fn untag(
         topic.tags.retain(|key, _| !keys.contains(key));
         Ok(())
     })
-    .await?;
+    .await
+    .map_err(of_tags)?;
     Ok(shape::UntagResourceResponse::default())
 }
 
@@ -197,7 +206,7 @@ async fn list_tags(
     cx: Arc<Ctx>,
     input: shape::ListTagsForResourceRequest,
 ) -> Result<shape::ListTagsForResourceResponse, ApiError> {
-    let topic = find(&cx, input.resource_arn)?;
+    let topic = find(&cx, input.resource_arn).map_err(of_tags)?;
     let one =
         |(key, value): (&String, &String)| shape::Tag { key: Some(key.clone()), value: Some(value.clone()) };
     Ok(shape::ListTagsForResourceResponse { tags: Some(topic.tags.iter().map(one).collect()) })
