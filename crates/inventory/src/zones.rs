@@ -5,7 +5,7 @@
 //! declared, not enforced: the guests there go on running.
 
 use puffer_core::Timestamp;
-use puffer_core::autoscaling::{Group, ZonalShift};
+use puffer_core::autoscaling::{Group, ZonalShift, backoff};
 use puffer_core::ec2::{Account, Instance, InstanceState, StatusCheck, ZoneCondition};
 use puffer_store::{Reader, StoreError, Transaction};
 
@@ -72,12 +72,12 @@ pub fn set_down(tx: &mut Transaction<'_>, zone: &str, down: bool, now: Timestamp
         let waiting: Vec<String> = tx
             .reader()
             .iter::<Group>()
-            .filter(|g| g.zone_backoff.contains_key(zone))
+            .filter(|g| backoff::remembers_any(g))
             .map(|g| g.name.clone())
             .collect();
         for name in waiting {
             tx.update::<Group>(&name, |g| {
-                g.zone_backoff.remove(zone);
+                backoff::zone_works(g, zone);
             });
         }
     }

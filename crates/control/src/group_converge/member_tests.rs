@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use puffer_core::autoscaling::launch_call::{LaunchCall, LaunchCallAsked};
+use puffer_core::autoscaling::mixed::{Distribution, MixedPolicy, Override};
 use puffer_core::autoscaling::refresh::{DesiredConfiguration, Reserved};
 use puffer_core::autoscaling::warm_pool::WarmPool;
 use puffer_core::autoscaling::{
     ActivityStatus, Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, LifecycleState as S, Member,
     RefreshPreferences, RefreshStatus, ZonalShift, ZoneImpairment,
 };
-use puffer_core::ec2::{Image, ImageState, Instance, LaunchTemplate, LaunchTemplateData};
+use puffer_core::ec2::{Image, ImageState, Instance, LaunchTemplate, LaunchTemplateData, StateReason};
 use puffer_inventory::group_members::MemberError;
 use puffer_inventory::group_step::launch_now;
 use puffer_inventory::launch_templates::{self, NewTemplate, TemplateError};
@@ -243,4 +244,40 @@ async fn what_the_pool_gives_says_why_it_was_needed() {
     w.warm().await;
     let taken = w.the_activity(&pooled.instance_id, "Launching a new EC2 instance from warm pool");
     assert!(taken.cause_text().contains("reaching its maximum lifetime"), "{}", taken.cause_text());
+}
+
+#[tokio::test]
+async fn a_type_that_a_zone_lacks_gives_way_to_the_next() {
+    let mut w = World::new().await;
+    let template = w.template("t").await;
+    let over = |name: &str| Override { instance_type: Some(name.into()), ..Override::default() };
+    w.group(3, 2, |g| {
+        g.source = of(&template, "1");
+        let InstanceSource::LaunchTemplate(template) = g.source.clone() else { return };
+        let overrides = vec![over("m5.large"), over("c5.large")];
+        g.mixed = Some(MixedPolicy { template, overrides, distribution: Distribution::default() });
+    })
+    .await;
+    for _ in 0..8 {
+        w.settle().await;
+        let now = w.now();
+        w.edit(|tx| {
+            let none_left = StateReason {
+                code: "Server.InsufficientInstanceCapacity".into(),
+                message: "none left".into(),
+            };
+            for i in tx.list::<Instance>().iter().filter(|i| i.instance_type == "m5.large") {
+                instances::mark_terminated(tx, &i.id, Some(none_left.clone()), now);
+            }
+        })
+        .await;
+        w.drive().await;
+    }
+    w.settle().await;
+    assert_eq!(w.in_service(), 2);
+    let zones = ["us-east-1a", "us-east-1b", "us-east-1c"];
+    let tried = w.store.list::<Instance>().iter().filter(|i| i.instance_type == "m5.large").count();
+    assert!((1..=6).contains(&tried), "{tried} launches of what is not to be had");
+    assert!(zones.iter().any(|z| w.the_group().pool_backoff.contains_key(&format!("m5.large|{z}"))));
+    assert!(w.the_group().zone_backoff.is_empty());
 }

@@ -1,12 +1,14 @@
 //! How long a group waits after a failed launch.
 //!
-//! A zone without capacity backs off alone, so that the group can try another; anything else that fails would fail in
-//! every zone and holds the whole group. Waits double from a first value to a ceiling; a success or a change of the group
+//! A zone without capacity backs off alone, so that the group can try another; where a group may launch several types On-Demand,
+//! the type backs off in the zone alone, so that it can try the next one there. (What Spot capacity there is, the market says
+//! beforehand.) Anything else that fails would fail in every zone and holds the whole group. Waits double from a first value to a ceiling; a success or a change of the group
 //! ends them.
 
 use std::time::Duration;
 
 use super::Group;
+use crate::ec2::InstanceLifecycle;
 use crate::{ErrorClass, Timestamp};
 
 /// A group none of whose launches has worked for so long is not tried any more until somebody resumes it (EC2 Auto Scaling
@@ -40,20 +42,56 @@ pub fn wait(class: ErrorClass, failures: u32) -> Duration {
     Duration::from_secs((first << failures.saturating_sub(1).min(20)).min(max))
 }
 
-/// Notes a failed launch in `zone`. Several failures of one burst count once: a burst that fails as a whole is one
+/// Where a launch was tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Zone.
+    pub zone: &'a str,
+    /// The type, if others can be tried in its place.
+    pub type_of_several: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// Of an instance of the group of this type, bought like this.
+    pub fn new(
+        group: &Group,
+        zone: &'a str,
+        instance_type: &'a str,
+        lifecycle: InstanceLifecycle,
+    ) -> Place<'a> {
+        let several = group.mixed.is_some() && lifecycle == InstanceLifecycle::OnDemand;
+        Place { zone, type_of_several: several.then_some(instance_type) }
+    }
+
+    fn pool(self) -> Option<String> {
+        self.type_of_several.map(|instance_type| pool_key(instance_type, self.zone))
+    }
+}
+
+/// The key of a type in a zone.
+pub fn pool_key(instance_type: &str, zone: &str) -> String {
+    format!("{instance_type}|{zone}")
+}
+
+/// Notes a failed launch. Several failures of one burst count once: a burst that fails as a whole is one
 /// attempt.
-pub fn launch_failed(group: &mut Group, zone: &str, class: ErrorClass, now: Timestamp) {
+pub fn launch_failed(group: &mut Group, place: Place<'_>, class: ErrorClass, now: Timestamp) {
     group.launches_fail_since = group.launches_fail_since.or(Some(now));
     let next = |old: Option<&(u32, Timestamp)>| match old {
         Some((failures, until)) if now < *until => (*failures, *until),
         Some((failures, _)) => (failures + 1, now + wait(class, failures + 1)),
         None => (1, now + wait(class, 1)),
     };
-    if class == ErrorClass::Capacity {
-        let value = next(group.zone_backoff.get(zone));
-        group.zone_backoff.insert(zone.to_owned(), value);
-    } else {
-        group.launch_backoff = Some(next(group.launch_backoff.as_ref()));
+    match (class, place.pool()) {
+        (ErrorClass::Capacity, Some(pool)) => {
+            let value = next(group.pool_backoff.get(&pool));
+            group.pool_backoff.insert(pool, value);
+        }
+        (ErrorClass::Capacity, None) => {
+            let value = next(group.zone_backoff.get(place.zone));
+            group.zone_backoff.insert(place.zone.to_owned(), value);
+        }
+        _ => group.launch_backoff = Some(next(group.launch_backoff.as_ref())),
     }
 }
 
@@ -78,18 +116,27 @@ pub fn ended_early(group: &mut Group, now: Timestamp) {
     }
 }
 
-/// Notes a launch that succeeded in `zone`. Says whether there was anything to forget.
-pub fn launch_succeeded(group: &mut Group, zone: &str) -> bool {
+/// Notes a launch that succeeded. Says whether there was anything to forget.
+pub fn launch_succeeded(group: &mut Group, place: Place<'_>) -> bool {
     group.launches_fail_since = None;
-    let zone_had = group.zone_backoff.remove(zone).is_some();
-    group.launch_backoff.take().is_some() || zone_had
+    let pool_had = place.pool().is_some_and(|pool| group.pool_backoff.remove(&pool).is_some());
+    let zone_had = group.zone_backoff.remove(place.zone).is_some();
+    group.launch_backoff.take().is_some() || zone_had || pool_had
 }
 
-/// Whether a success in `zone` has anything to forget.
-pub fn remembers(group: &Group, zone: &str) -> bool {
+/// Whether a success there has anything to forget.
+pub fn remembers(group: &Group, place: Place<'_>) -> bool {
     group.launches_fail_since.is_some()
         || group.launch_backoff.is_some()
-        || group.zone_backoff.contains_key(zone)
+        || group.zone_backoff.contains_key(place.zone)
+        || place.pool().is_some_and(|pool| group.pool_backoff.contains_key(&pool))
+}
+
+/// Forgets what was lacking in a zone. Says whether there was anything to forget.
+pub fn zone_works(group: &mut Group, zone: &str) -> bool {
+    let n = group.pool_backoff.len();
+    group.pool_backoff.retain(|pool, _| pool.split_once('|').is_none_or(|(_, of)| of != zone));
+    group.zone_backoff.remove(zone).is_some() || group.pool_backoff.len() < n
 }
 
 /// Whether there is anything to forget.
@@ -98,6 +145,7 @@ pub fn remembers_any(group: &Group) -> bool {
         || group.launch_backoff.is_some()
         || group.early_ends.is_some()
         || !group.zone_backoff.is_empty()
+        || !group.pool_backoff.is_empty()
 }
 
 /// Forgets all failures: the group or its template changed, so the next launch may well work.
@@ -106,6 +154,7 @@ pub fn forget(group: &mut Group) {
     group.launch_backoff = None;
     group.early_ends = None;
     group.zone_backoff.clear();
+    group.pool_backoff.clear();
 }
 
 /// The class of a launch that failed with this `StateReason` code.
@@ -123,6 +172,23 @@ pub fn class_of(state_reason_code: &str) -> ErrorClass {
 mod tests {
     use super::*;
     use crate::autoscaling::view::fixtures::group;
+
+    fn zone(zone: &str) -> Place<'_> {
+        Place { zone, type_of_several: None }
+    }
+
+    #[test]
+    fn a_type_backs_off_in_its_zone_alone() {
+        let mut g = group(0, 5, 3);
+        let place = Place { zone: "a", type_of_several: Some("m5.large") };
+        launch_failed(&mut g, place, ErrorClass::Capacity, Timestamp::from_secs(100));
+        assert_eq!(g.pool_backoff["m5.large|a"], (1, Timestamp::from_secs(102)));
+        assert!(g.zone_backoff.is_empty() && remembers(&g, place) && remembers_any(&g));
+        let mut other = g.clone();
+        assert!(launch_succeeded(&mut g, place) && g.pool_backoff.is_empty());
+        assert!(!zone_works(&mut other, "b"));
+        assert!(zone_works(&mut other, "a") && other.pool_backoff.is_empty());
+    }
 
     #[test]
     fn waits_double_to_their_ceiling() {
@@ -148,7 +214,7 @@ mod tests {
             ended_early(&mut g, now);
             assert_eq!(g.launch_backoff.unwrap().1, now + Duration::from_secs(seconds));
             now = g.launch_backoff.unwrap().1;
-            assert!(launch_succeeded(&mut g, "a"), "it came into service once more");
+            assert!(launch_succeeded(&mut g, zone("a")), "it came into service once more");
         }
         let now = now + Duration::from_secs(700);
         // Ten at once are one attempt.
@@ -164,11 +230,11 @@ mod tests {
         let mut g = group(0, 5, 3);
         let at = Timestamp::from_secs;
         assert_eq!(suspension_due(&g), None);
-        launch_failed(&mut g, "a", ErrorClass::Capacity, at(100));
-        launch_failed(&mut g, "b", ErrorClass::Permanent, at(50_000));
+        launch_failed(&mut g, zone("a"), ErrorClass::Capacity, at(100));
+        launch_failed(&mut g, zone("b"), ErrorClass::Permanent, at(50_000));
         assert_eq!(suspension_due(&g), Some(at(100) + SUSPENDED_AFTER));
-        assert!(remembers(&g, "c"));
-        launch_succeeded(&mut g, "c");
+        assert!(remembers(&g, zone("c")));
+        launch_succeeded(&mut g, zone("c"));
         assert_eq!(suspension_due(&g), None);
     }
 
@@ -177,15 +243,15 @@ mod tests {
         let mut g = group(0, 5, 3);
         let at = Timestamp::from_secs;
         for _ in 0..3 {
-            launch_failed(&mut g, "a", ErrorClass::Permanent, at(100));
+            launch_failed(&mut g, zone("a"), ErrorClass::Permanent, at(100));
         }
         assert_eq!(g.launch_backoff, Some((1, at(110))));
-        launch_failed(&mut g, "a", ErrorClass::Permanent, at(110));
+        launch_failed(&mut g, zone("a"), ErrorClass::Permanent, at(110));
         assert_eq!(g.launch_backoff, Some((2, at(130))));
-        launch_failed(&mut g, "a", ErrorClass::Capacity, at(110));
+        launch_failed(&mut g, zone("a"), ErrorClass::Capacity, at(110));
         assert_eq!(g.zone_backoff["a"], (1, at(112)));
-        assert!(launch_succeeded(&mut g, "a"));
+        assert!(launch_succeeded(&mut g, zone("a")));
         assert!(g.launch_backoff.is_none() && g.zone_backoff.is_empty());
-        assert!(!launch_succeeded(&mut g, "a"));
+        assert!(!launch_succeeded(&mut g, zone("a")));
     }
 }

@@ -106,6 +106,9 @@ pub struct Group {
     pub subnets: Vec<String>,
     /// Also `ELB`, beyond the EC2 checks that are always on.
     pub health_check_elb: bool,
+    /// `HealthCheckType` as given, without blanks.
+    #[serde(default)]
+    pub health_checks: Option<String>,
     /// Seconds after InService in which failed checks do not count.
     pub health_check_grace_s: u32,
     /// Attached target groups, by ARN, in order.
@@ -155,6 +158,10 @@ pub struct Group {
     /// Back-off by zone after launches for which a zone had no capacity.
     #[serde(default)]
     pub zone_backoff: BTreeMap<String, (u32, Timestamp)>,
+    /// With a mixed instances policy: back-off by type and zone ([`super::backoff::pool_key`]) after On-Demand launches for which
+    /// the zone had none of the type left, so that the next type can be tried.
+    #[serde(default)]
+    pub pool_backoff: BTreeMap<String, (u32, Timestamp)>,
     /// `balanced-only`: a zone that fails is tried again rather than another one.
     #[serde(default)]
     pub balanced_only: bool,
@@ -274,6 +281,7 @@ impl Group {
             zones: Vec::new(),
             subnets: Vec::new(),
             health_check_elb: false,
+            health_checks: None,
             health_check_grace_s: 0,
             target_groups: Vec::new(),
             load_balancers: Vec::new(),
@@ -294,6 +302,7 @@ impl Group {
             launch_backoff: None,
             early_ends: None,
             zone_backoff: BTreeMap::new(),
+            pool_backoff: BTreeMap::new(),
             balanced_only: false,
             capacity_rebalance: false,
             zone_impairment: ZoneImpairment::default(),

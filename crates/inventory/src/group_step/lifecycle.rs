@@ -5,7 +5,7 @@ use puffer_core::autoscaling::lifecycle::{Next, next};
 use puffer_core::autoscaling::notice::{HookNotice, Party};
 use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{
-    ActivityStatus, HealthStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts,
+    ActivityStatus, Group, HealthStatus, LifecycleState as S, Member, UnhealthyCause, backoff, texts,
 };
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_core::{ErrorClass, Mutation, Timestamp, ids};
@@ -119,7 +119,8 @@ impl Step<'_, '_> {
         if let Some(activity) = &member.activity_id {
             activity::give_up_launch(self.tx, activity, message, self.now);
         }
-        backoff::launch_failed(&mut self.group, &member.zone, ErrorClass::Permanent, self.now);
+        let place = place_of(&self.group, member);
+        backoff::launch_failed(&mut self.group, place, ErrorClass::Permanent, self.now);
         let begin = Begin {
             group: &self.group,
             instance_id: Some(id),
@@ -190,8 +191,9 @@ impl Step<'_, '_> {
     fn enter_service(&mut self, observed: &Observed) {
         self.register(&observed.member);
         self.close(observed, ActivityStatus::Successful);
-        if backoff::remembers(&self.group, &observed.member.zone) {
-            backoff::launch_succeeded(&mut self.group, &observed.member.zone);
+        let place = place_of(&self.group, &observed.member);
+        if backoff::remembers(&self.group, place) {
+            backoff::launch_succeeded(&mut self.group, place);
         }
         let now = self.now;
         self.tx.update::<Member>(&observed.member.instance_id, |m| {
@@ -209,7 +211,8 @@ impl Step<'_, '_> {
         // Somebody ended it on purpose: no reason to wait with the next.
         let reason = observed.instance.as_ref().and_then(|i| i.state_reason.as_ref());
         if reason.is_none_or(|r| r.code != "Client.UserInitiatedShutdown") {
-            backoff::launch_failed(&mut self.group, &member.zone, class, self.now);
+            let place = place_of(&self.group, member);
+            backoff::launch_failed(&mut self.group, place, class, self.now);
         }
         if observed.instance.as_ref().is_some_and(|i| i.state.is_alive()) {
             instances::terminate(self.tx, &member.instance_id, self.now);
@@ -268,6 +271,11 @@ impl Step<'_, '_> {
         self.report.moved += 1;
         self.released = true;
     }
+}
+
+/// Where a member was launched.
+fn place_of<'m>(group: &Group, member: &'m Member) -> backoff::Place<'m> {
+    backoff::Place::new(group, &member.zone, &member.instance_type, member.lifecycle)
 }
 
 /// Where a member on its way comes from and goes to.

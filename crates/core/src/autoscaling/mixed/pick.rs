@@ -1,6 +1,6 @@
 //! Which type a launch takes in a zone.
 //!
-//! On-Demand: by priority, or by price. Spot: `lowest-price` spreads over the cheapest pools; `capacity-optimized` takes the
+//! On-Demand: by priority, or by price, of what has not just been found lacking there. Spot: `lowest-price` spreads over the cheapest pools; `capacity-optimized` takes the
 //! deepest pool, its `-prioritized` form the best-ranked of those that are nearly as deep, `price-capacity-optimized` the
 //! cheapest of those. Prices are compared per unit of capacity.
 
@@ -17,9 +17,25 @@ pub struct Planned {
     launched: Vec<(String, String, InstanceLifecycle, u32)>,
     /// The same for what runs already.
     there: Vec<(String, String, InstanceLifecycle, u32)>,
+    /// Type and zone of what a zone has lately lacked On-Demand.
+    lacking: Vec<(String, String)>,
 }
 
 impl Planned {
+    /// Leaves a type out in a zone.
+    pub fn add_lacking(&mut self, instance_type: &str, zone: &str) {
+        self.lacking.push((instance_type.to_owned(), zone.to_owned()));
+    }
+
+    /// Leaves nothing out any more.
+    pub fn forget_lacking(&mut self) {
+        self.lacking.clear();
+    }
+
+    fn lacks(&self, instance_type: &str, zone: &str) -> bool {
+        self.lacking.iter().any(|(t, z)| t == instance_type && z == zone)
+    }
+
     /// Counts a member that is there.
     pub fn add_member(&mut self, instance_type: &str, zone: &str, lifecycle: InstanceLifecycle) {
         add(&mut self.there, instance_type, zone, lifecycle);
@@ -75,7 +91,7 @@ pub fn pick(
     floor: &Floor,
 ) -> Option<Pool> {
     let offer = match lifecycle {
-        InstanceLifecycle::OnDemand => on_demand(mix, floor)?,
+        InstanceLifecycle::OnDemand => on_demand(mix, zone, planned, floor)?,
         InstanceLifecycle::Spot => spot(mix, zone, planned, floor)?,
     };
     Some(pool(offer, lifecycle))
@@ -96,8 +112,10 @@ fn pool(offer: &Offer, lifecycle: InstanceLifecycle) -> Pool {
     }
 }
 
-fn on_demand<'m>(mix: &'m Mix, floor: &Floor) -> Option<&'m Offer> {
-    let mut allowed = mix.offers.iter().filter(|o| o.on_demand_allowed && o.weight >= floor.weight);
+fn on_demand<'m>(mix: &'m Mix, zone: &str, planned: &Planned, floor: &Floor) -> Option<&'m Offer> {
+    let mut allowed = mix.offers.iter().filter(|o| {
+        o.on_demand_allowed && o.weight >= floor.weight && !planned.lacks(&o.instance_type, zone)
+    });
     match mix.distribution.on_demand_strategy {
         super::OnDemandStrategy::Prioritized => allowed.next(),
         super::OnDemandStrategy::LowestPrice => allowed.min_by_key(|o| o.on_demand.per_unit(o.weight)),

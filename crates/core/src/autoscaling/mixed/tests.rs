@@ -60,6 +60,18 @@ fn on_demand_by_priority_or_price_per_unit() {
 }
 
 #[test]
+fn on_demand_goes_on_to_the_next_type_where_one_is_lacking() {
+    let rows: &[Row] = &[("m", 1, 96, 30, None, 5), ("c", 1, 85, 40, None, 5)];
+    let m = mix(Distribution::default(), rows);
+    let mut planned = Planned::default();
+    planned.add_lacking("m", "a");
+    let of = |zone, planned: &Planned| pick(&m, zone, OnDemand, planned, &ANY).map(|p| p.instance_type);
+    assert_eq!((of("a", &planned).as_deref(), of("b", &planned).as_deref()), (Some("c"), Some("m")));
+    planned.add_lacking("c", "a");
+    assert_eq!(of("a", &planned), None);
+}
+
+#[test]
 fn spot_strategies() {
     let rows: &[Row] = &[
         ("m", 1, 96, 30, None, 7),

@@ -363,3 +363,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_rest_goes_to_the_next_type_and_waits_when_none_is_left() {
+    let types = &[("m5.large", 1), ("c5.large", 1)];
+    let mix = mix(0, 100, types, None);
+    let kinds = |plan: &Plan| -> Vec<String> {
+        let kind = |a: &Action| match a {
+            Action::Launch { pool: Some(pool), .. } => Some(pool.instance_type.clone()),
+            _ => None,
+        };
+        plan.actions.iter().filter_map(kind).collect()
+    };
+    let mut g = group(0, 20, 2);
+    let until = NOW + std::time::Duration::from_secs(10);
+    for zone in ["a", "b", "c"] {
+        g.pool_backoff.insert(format!("m5.large|{zone}"), (1, until));
+    }
+    assert_eq!(kinds(&decide(&g, &[], &mix, 1)), ["c5.large", "c5.large"]);
+    for zone in ["a", "b", "c"] {
+        g.pool_backoff.insert(format!("c5.large|{zone}"), (1, until));
+    }
+    let waits = decide(&g, &[], &mix, 1);
+    assert_eq!(
+        (kinds(&waits), waits.notes, waits.look_again),
+        (vec![], vec![Note::NoZone { until }], Some(until))
+    );
+    g.pool_backoff.remove("m5.large|b");
+    let one = decide(&g, &[], &mix, 1);
+    assert!(matches!(&one.actions[0], Action::Launch { zone, .. } if zone == "b"), "{one:?}");
+    // What has waited long enough is tried again.
+    g.pool_backoff.values_mut().for_each(|b| b.1 = NOW);
+    assert_eq!(kinds(&decide(&g, &[], &mix, 1)), ["m5.large", "m5.large"]);
+}

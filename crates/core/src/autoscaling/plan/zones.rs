@@ -1,7 +1,7 @@
 //! Where instances are launched and what they are, and the evening out of zones.
 //!
 //! A launch goes to the zone with the fewest units, into a random subnet of it. A zone whose last launch found no capacity is
-//! left out for a while (unless the group is `balanced-only`), so that another takes its place; once it works again the
+//! left out for a while (with several types On-Demand: that type there; unless the group is `balanced-only`), so that another takes its place; once it works again the
 //! rebalance evens out: one instance more first, and when that is in service the largest zone gives one up. A zone that the
 //! group was shifted away from takes no launches, and what is there stays until the shift ends.
 //! With a mixed instances policy the zone comes first, then On-Demand or Spot by what the distribution lacks, then the type.
@@ -52,6 +52,8 @@ pub(super) struct Places<'v> {
     balanced_only: bool,
     mix: Option<&'v Mix>,
     planned: Planned,
+    /// When the first On-Demand type that a zone lacked may be tried there again.
+    types_open_at: Option<Timestamp>,
     /// Units that stay or are planned.
     on_demand: u32,
     spot: u32,
@@ -82,11 +84,17 @@ impl<'v> Places<'v> {
             balanced_only: view.group.balanced_only,
             mix: view.mix,
             planned: Planned::default(),
+            types_open_at: None,
             on_demand: 0,
             spot: 0,
             desired: view.group.desired,
         };
         if view.mix.is_some() {
+            for (pool, (_, until)) in view.group.pool_backoff.iter().filter(|(_, b)| view.now < b.1) {
+                let Some((instance_type, zone)) = pool.split_once('|') else { continue };
+                places.planned.add_lacking(instance_type, zone);
+                places.types_open_at = Some(places.types_open_at.map_or(*until, |at| at.min(*until)));
+            }
             for (m, _) in view.members.iter().zip(stays).filter(|(_, stays)| **stays) {
                 let m = m.member;
                 places.planned.add_member(&m.instance_type, &m.zone, m.lifecycle);
@@ -104,9 +112,12 @@ impl<'v> Places<'v> {
         let Some(mix) = self.mix else { return Ok(self.take(first, None, rng)) };
         let lifecycle = self.lacking(mix);
         let found = self.pool(mix, lifecycle, &order, &Floor::default());
-        let (index, pool) = match found {
-            Some(found) => found,
-            None => (first, pick_any(mix, lifecycle).ok_or(Note::NoType)?),
+        let (index, pool) = match (found, self.types_open_at) {
+            (Some(found), _) => found,
+            (None, Some(until)) if lifecycle == InstanceLifecycle::OnDemand => {
+                return Err(Note::NoZone { until });
+            }
+            (None, _) => (first, pick_any(mix, lifecycle).ok_or(Note::NoType)?),
         };
         Ok(self.take(index, Some(pool), rng))
     }
@@ -216,6 +227,8 @@ pub fn places_in(
     places.desired = places.desired.saturating_add(capacity);
     places.zones.retain(|z| z.name == zone);
     places.zones.iter_mut().for_each(|z| z.blocked_until = None);
+    places.planned.forget_lacking();
+    places.types_open_at = None;
     let mut found: Vec<Place> = Vec::new();
     let mut units = 0;
     while units < capacity && found.len() < most as usize {
@@ -273,8 +286,8 @@ pub(super) fn rebalance(view: &GroupView<'_>, stays: &[bool], plan: &mut Plan, r
             return plan.actions.push(place.launch(LaunchWhy::Rebalance));
         }
     }
-    if let Some(until) = view.group.zone_backoff.values().map(|b| b.1).filter(|until| view.now < *until).min()
-    {
+    let waits = view.group.zone_backoff.values().chain(view.group.pool_backoff.values());
+    if let Some(until) = waits.map(|b| b.1).filter(|until| view.now < *until).min() {
         plan.later(until);
     }
 }
