@@ -14,6 +14,16 @@ pub fn of_policy(reader: &Reader<'_>, policy: &ScalingPolicy) -> Option<Arc<Fore
     reader.get::<Forecast>(&policy.key())
 }
 
+/// The capacity that the group's policies foresee for this hour, the largest of them.
+pub fn predicted(reader: &Reader<'_>, group: &str, now: Timestamp) -> Option<u32> {
+    // Few servers forecast anything, and groups are looked at often.
+    if reader.count::<Forecast>() == 0 {
+        return None;
+    }
+    let policies = crate::policies::of_group(reader, group);
+    policies.iter().filter_map(|p| Some(of_policy(reader, p)?.of_hour(now)?.capacity)).max()
+}
+
 /// Forgets what a policy has forecast: it goes, or forecasts something else from now on.
 pub fn remove(tx: &mut Transaction<'_>, policy: &ScalingPolicy) {
     tx.delete::<Forecast>(&policy.key());

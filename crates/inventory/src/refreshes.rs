@@ -61,7 +61,7 @@ pub fn launching<'g>(group: &'g Group, refresh: Option<&InstanceRefresh>) -> Cow
 }
 
 /// The group with what its instances are made from replaced.
-pub(crate) fn from_source<'g>(group: &'g Group, desired: Option<&DesiredConfiguration>) -> Cow<'g, Group> {
+pub fn from_source<'g>(group: &'g Group, desired: Option<&DesiredConfiguration>) -> Cow<'g, Group> {
     match desired {
         Some(desired) if desired.source != group.source || desired.mixed != group.mixed => {
             Cow::Owned(Group {

@@ -14,7 +14,8 @@ use puffer_store::Reader;
 use super::error::{Refused, natural, required, unsupported};
 use super::static_types::TERMINATION_POLICIES;
 use super::{
-    from_instance, lifecycle_hooks, maintenance, mixed_policy, source, tags, traffic, zone_settings,
+    from_instance, lifecycle_hooks, maintenance, mixed_policy, source, tags, traffic, warm_pools,
+    zone_settings,
 };
 use crate::{ApiError, Ctx, Registry};
 
@@ -78,6 +79,7 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
             group.capacity_rebalance = input.capacity_rebalance.unwrap_or(false);
             mixed_policy::set_capacity_type(&mut group, input.desired_capacity_type.as_deref())?;
             zone_settings::distribute(&mut group, input.availability_zone_distribution.as_ref())?;
+            // Cross-zone balancing cannot be off, so there is nothing that `SkipZonalShiftValidation` would skip.
             zone_settings::impair(&mut group, input.availability_zone_impairment_policy.as_ref())?;
             group.min = natural(required(input.min_size, "minSize")?, "MinSize")?;
             group.max = natural(required(input.max_size, "maxSize")?, "MaxSize")?;
@@ -164,11 +166,8 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
             if input.vpc_zone_identifier.is_some() || zones.is_some() {
                 place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             }
-            if group.mixed.is_some() && group.warm_pool.is_some() {
-                return Err(ApiError::validation(
-                    "A mixed instances policy is not possible for an Auto Scaling group that has a warm pool.",
-                )
-                .into());
+            if group.warm_pool.is_some() && sources != (&None, &None, &None) {
+                warm_pools::check_source(&r, &group)?;
             }
             apply_settings(&mut group, &Settings::of_update(&input))?;
             maintenance::apply(
@@ -411,6 +410,7 @@ fn apply_settings(group: &mut Group, s: &Settings<'_>) -> Result<(), ApiError> {
     }
     if let Some(types) = s.health_check_type {
         group.health_check_elb = health_check_elb(types)?;
+        group.health_checks = Some(types.split_whitespace().collect());
     }
     if let Some(grace) = s.grace {
         group.health_check_grace_s = natural(grace, "HealthCheckGracePeriod")?;

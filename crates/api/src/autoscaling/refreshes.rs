@@ -18,7 +18,7 @@ use puffer_wire::EpochMillis;
 use super::describe_groups::signed;
 use super::error::{Refused, natural, required, unsupported};
 use super::paging::{self, USUAL};
-use super::{maintenance, mixed_policy, source};
+use super::{maintenance, mixed_policy, source, warm_pools};
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -46,6 +46,9 @@ async fn start(
             let group = groups::active(&r, &name)?;
             let preferences = preferences(&r, &group, &given)?;
             let desired = input.desired_configuration.as_ref().map(|d| desired(&r, &group, d)).transpose()?;
+            if group.warm_pool.is_some() && desired.is_some() {
+                warm_pools::check_source(&r, &refreshes::from_source(&group, desired.as_ref()))?;
+            }
             refreshes::start(tx, &name, &id, preferences, desired, now).map_err(refused)?;
             Ok(())
         })
@@ -297,6 +300,6 @@ fn shape_of_rollback(rollback: &Rollback) -> shape::RollbackDetails {
         rollback_start_time: Some(time(rollback.started_at)),
         percentage_complete_on_rollback: Some(signed(rollback.progress.percent())),
         instances_to_update_on_rollback: Some(signed(rollback.progress.n_left)),
-        progress_details_on_rollback: None,
+        progress_details_on_rollback: details(rollback.progress, rollback.warm_progress),
     }
 }

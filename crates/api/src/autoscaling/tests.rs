@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use puffer_core::autoscaling::Group;
+use puffer_core::autoscaling::{Group, backoff};
 use puffer_core::ec2::Subnet;
 use puffer_store::StoreError;
 
@@ -64,12 +64,8 @@ impl World {
     async fn fail(&self) {
         let now = self.cx.clock.now();
         let failed = |g: &mut Group| {
-            puffer_core::autoscaling::backoff::launch_failed(
-                g,
-                "us-east-1a",
-                puffer_core::ErrorClass::Permanent,
-                now,
-            );
+            let place = backoff::Place { zone: "us-east-1a", type_of_several: None };
+            backoff::launch_failed(g, place, puffer_core::ErrorClass::Permanent, now);
         };
         self.cx.store.transact::<_, StoreError>(|tx| Ok(tx.update::<Group>("g", failed))).await.unwrap();
     }

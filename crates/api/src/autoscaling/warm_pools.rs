@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use puffer_core::autoscaling::warm_pool::{PoolState, WarmPool};
 use puffer_core::autoscaling::{Group, Member};
-use puffer_inventory::{group_step, groups};
+use puffer_inventory::{group_step, groups, refreshes};
 use puffer_shapes::autoscaling as shape;
+use puffer_store::Reader;
 
 use super::describe_groups::{member, signed};
 use super::error::{Refused, natural, required, unsupported};
@@ -27,7 +28,10 @@ async fn put(cx: Arc<Ctx>, input: shape::PutWarmPoolType) -> Result<shape::PutWa
     cx.store
         .transact::<_, Refused>(|tx| {
             let group = groups::active(&tx.reader(), &name)?;
-            check_source(tx, &group)?;
+            check_source(&tx.reader(), &group)?;
+            if let Some(desired) = refreshes::active(&tx.reader(), &name).and_then(|f| f.desired.clone()) {
+                check_source(&tx.reader(), &refreshes::from_source(&group, Some(&desired)))?;
+            }
             let mut pool = group.warm_pool.clone().unwrap_or_default();
             if pool.deleting {
                 return Err(ApiError::validation("The warm pool of this group is being deleted.").into());
@@ -40,16 +44,17 @@ async fn put(cx: Arc<Ctx>, input: shape::PutWarmPoolType) -> Result<shape::PutWa
     Ok(shape::PutWarmPoolAnswer::default())
 }
 
-/// What waits in a pool must be what the group would launch.
-fn check_source(tx: &puffer_store::Transaction<'_>, group: &Group) -> Result<(), ApiError> {
+/// Whether what a group launches, now or by its instance refresh, can wait in a warm pool: for all that make a pool, or change
+/// what a group with one launches.
+pub(super) fn check_source(r: &Reader<'_>, group: &Group) -> Result<(), ApiError> {
     if group.mixed.is_some() {
         return Err(ApiError::validation(
-            "You cannot add a warm pool to an Auto Scaling group that has a mixed instances policy.",
+            "An Auto Scaling group with a mixed instances policy cannot have a warm pool.",
         ));
     }
-    match group_step::launch_request(&tx.reader(), group) {
+    match group_step::launch_request(r, group) {
         Ok(request) if request.spot.is_some() => Err(ApiError::validation(
-            "You cannot add a warm pool to an Auto Scaling group that launches Spot Instances.",
+            "An Auto Scaling group that launches Spot Instances cannot have a warm pool.",
         )),
         _ => Ok(()),
     }

@@ -199,3 +199,50 @@ async fn suspended_launches_keep_the_pool_for_what_is_to_come() {
     w.warm().await;
     assert_eq!((w.in_service(), w.alive()), (3, 3));
 }
+
+#[tokio::test]
+async fn an_impaired_instance_leaves_a_running_pool_and_is_not_taken() {
+    use puffer_core::ec2::StatusCheck::{Impaired, Ok};
+    let mut w = World::new().await;
+    w.group(2, 1, |g| {
+        g.arn = ARN.into();
+        g.warm_pool = Some(WarmPool { state: PoolState::Running, ..WarmPool::default() });
+        g.health_check_grace_s = 3600;
+    })
+    .await;
+    w.warm().await;
+    let id = w.of_state(S::WarmedRunning)[0].instance_id.clone();
+    w.edit(|tx| instances::mark_status(tx, &id, Impaired, Ok)).await;
+    w.settle().await;
+    assert_eq!(w.store.get::<Member>(&id).unwrap().state, S::WarmedRunning, "it may pass");
+    w.set_desired(2).await;
+    w.warm().await;
+    assert_eq!(w.store.get::<Member>(&id).map(|m| m.state), None, "what is impaired is not taken");
+    assert_eq!((w.in_service(), w.alive()), (2, 2));
+    w.set_desired(1).await;
+    w.warm().await;
+    let id = w.of_state(S::WarmedRunning)[0].instance_id.clone();
+    w.edit(|tx| instances::mark_status(tx, &id, Impaired, Ok)).await;
+    w.settle().await;
+    w.clock.advance(puffer_core::autoscaling::health::IMPAIRED_WAIT);
+    w.warm().await;
+    assert!(w.store.get::<Member>(&id).is_none(), "it leaves");
+    assert_eq!((w.in_service(), w.of_state(S::WarmedRunning).len()), (1, 1), "and another comes");
+}
+
+#[tokio::test]
+async fn a_pool_takes_no_spot_instances() {
+    let mut w = World::new().await;
+    w.group(3, 1, |g| {
+        g.arn = ARN.into();
+        g.warm_pool = Some(WarmPool::default());
+    })
+    .await;
+    w.edit(|tx| {
+        tx.update::<puffer_core::autoscaling::LaunchConfiguration>("lc", |c| c.spot_price = Some("1".into()))
+    })
+    .await;
+    w.warm().await;
+    assert_eq!((w.in_service(), w.members().len()), (1, 1));
+    assert!(w.the_group().launch_backoff.is_none());
+}

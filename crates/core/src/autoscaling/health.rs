@@ -2,7 +2,8 @@
 //!
 //! An instance that does not run is unhealthy at once. An impaired status check counts after a while and outside the grace
 //! period, a load balancer's verdict outside the grace period and only if that attachment has been in service itself: a
-//! balancer that never had a healthy instance says more about the setup than about an instance.
+//! balancer that never had a healthy instance says more about the setup than about an instance. An instance that waits running
+//! in the warm pool is held to its status checks alone, without grace.
 //! Source: EC2 Auto Scaling guide, "Health checks for instances" and "Set the health check grace period".
 
 use std::time::Duration;
@@ -26,11 +27,17 @@ pub enum Verdict {
     Later(Timestamp),
 }
 
-/// Judges a member. Only members in service are judged: before, a failure is a failed launch; standby is not checked.
+/// Judges a member. Only members in service and warm ones that run are judged: before, a failure is a failed launch; standby is
+/// not checked.
 pub fn judge(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Verdict {
     let member = view.member;
-    if member.state != LifecycleState::InService || member.health == HealthStatus::Unhealthy {
+    if member.health == HealthStatus::Unhealthy {
         return Verdict::Same;
+    }
+    match member.state {
+        LifecycleState::InService => {}
+        LifecycleState::WarmedRunning => return judge_warm(group, view, now),
+        _ => return Verdict::Same,
     }
     let running = view.instance.filter(|i| i.state == InstanceState::Running);
     if running.is_none() {
@@ -46,6 +53,16 @@ pub fn judge(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Verdict {
     let Some((from, cause)) = counts_from else { return Verdict::Same };
     let from = if Mutation::IgnoreGrace.is_on() { from } else { from.max(grace_ends(group, view)) };
     if now < from { Verdict::Later(from) } else { Verdict::Unhealthy(cause) }
+}
+
+/// What does not run any more leaves the pool anyway, see [`super::lifecycle`].
+fn judge_warm(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Verdict {
+    let ignored = group.zone_impairment.ignore_unhealthy && group.shifted_from(&view.member.zone, now);
+    match view.member.impaired_since.map(|since| since + IMPAIRED_WAIT).filter(|_| !ignored) {
+        None => Verdict::Same,
+        Some(from) if now < from => Verdict::Later(from),
+        Some(_) => Verdict::Unhealthy(UnhealthyCause::Ec2StatusCheck),
+    }
 }
 
 /// When the member's grace period ends: it begins anew each time the member comes into service.
@@ -115,6 +132,25 @@ mod tests {
             let i = instance("i-1", state);
             let view = MemberView { member: &m, instance: Some(&i), traffic };
             assert_eq!(judge(&g, &view, NOW), want, "{state:?} {age} {grace} {impaired:?} {traffic:?} {elb}");
+        }
+    }
+
+    #[test]
+    fn warm_instances_are_held_to_their_status_checks_without_grace() {
+        let s = Duration::from_secs;
+        for (impaired, want) in [
+            (None, Verdict::Same),
+            (Some(60), Verdict::Later(NOW + s(120))),
+            (Some(180), Verdict::Unhealthy(UnhealthyCause::Ec2StatusCheck)),
+        ] {
+            let mut g = group(1, 1, 1);
+            g.health_check_grace_s = 300;
+            let mut m = member("i-1", "a");
+            (m.state, m.state_since) = (LifecycleState::WarmedRunning, NOW - s(200));
+            m.impaired_since = impaired.map(|i| NOW - s(i));
+            let i = instance("i-1", InstanceState::Running);
+            let view = MemberView { member: &m, instance: Some(&i), traffic: Traffic::default() };
+            assert_eq!(judge(&g, &view, NOW), want, "{impaired:?}");
         }
     }
 

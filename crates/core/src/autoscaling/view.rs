@@ -68,7 +68,12 @@ pub struct Traffic {
 }
 
 impl MemberView<'_> {
-    /// Waits in the warm pool and can be taken.
+    /// Waits in the warm pool and can be taken: nothing is wrong with it that may yet pass.
+    pub fn can_be_taken(&self) -> bool {
+        self.is_ready_in_pool() && self.member.impaired_since.is_none()
+    }
+
+    /// Waits in the warm pool in the state that it shall have there.
     pub fn is_ready_in_pool(&self) -> bool {
         let wanted = match self.member.state {
             LifecycleState::WarmedStopped => InstanceState::Stopped,

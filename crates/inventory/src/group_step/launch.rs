@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use puffer_core::autoscaling::backoff::Place;
 use puffer_core::autoscaling::hook::HookStand;
 use puffer_core::autoscaling::mixed::{MixedPolicy, Pool, TAG_ON_DEMAND_FALLBACK};
-use puffer_core::autoscaling::plan::{Action, LaunchWhy, ReplaceWhy, zones};
+use puffer_core::autoscaling::plan::{Action, LaunchWhy, Note, ReplaceWhy, zones};
 use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{
     ActivityStatus, CauseSentence, Group, HealthStatus, InstanceSource, LaunchConfiguration, LifecycleState,
@@ -107,6 +108,11 @@ impl Step<'_, '_> {
         }
         for batch in &batches {
             let request = launch_request_in(&self.tx.reader(), &self.launching(), batch.pool);
+            // A template may have come to ask for Spot since the pool was made; Spot cannot be stopped, so it cannot wait there.
+            if matches!(batch.why, LaunchWhy::Pool(..)) && request.as_ref().is_ok_and(|r| r.spot.is_some()) {
+                self.report.notes.push(Note::SpotPool);
+                continue;
+            }
             let cause = self.launch_cause(batch.why, batch.zone, seen);
             let made = match &request {
                 Ok(request) => {
@@ -267,9 +273,20 @@ impl Step<'_, '_> {
         };
         let id = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         activity::fail_launch(self.tx, &id, message, self.now);
-        backoff::launch_failed(&mut self.group, batch.zone, class, self.now);
-        let waits = self.group.launch_backoff.iter().chain(self.group.zone_backoff.values());
-        let until = waits.map(|(_, until)| *until).filter(|until| self.now < *until).min();
+        let place = match batch.pool {
+            Some(pool) => Place::new(&self.group, batch.zone, &pool.instance_type, pool.lifecycle),
+            None => Place { zone: batch.zone, type_of_several: None },
+        };
+        backoff::launch_failed(&mut self.group, place, class, self.now);
+        let of_places = self.group.zone_backoff.values().chain(self.group.pool_backoff.values());
+        let until = self
+            .group
+            .launch_backoff
+            .iter()
+            .chain(of_places)
+            .map(|(_, until)| *until)
+            .filter(|until| self.now < *until)
+            .min();
         if let Some(until) = until {
             self.report.later(until);
         }

@@ -180,7 +180,7 @@ impl Step<'_, '_> {
         }
         self.take_warm(&decided.actions, seen);
         self.launch(&decided.actions, seen);
-        self.report.notes = decided.notes;
+        self.report.notes.extend(decided.notes);
     }
 
     /// Suspends launches that have failed for a day.

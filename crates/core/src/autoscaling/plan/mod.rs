@@ -166,6 +166,8 @@ pub enum Note {
         /// How many too many.
         excess: u32,
     },
+    /// The group launches Spot Instances now, which cannot wait in a warm pool: they cannot be stopped.
+    SpotPool,
     /// Unhealthy members wait so that not too many are replaced at once.
     ReplacementsWait {
         /// How many wait.
@@ -190,6 +192,7 @@ impl fmt::Display for Note {
             Note::AllProtected { excess } => {
                 write!(f, "{excess} more instances than wanted, all protected from scale-in")
             }
+            Note::SpotPool => write!(f, "Spot Instances cannot wait in a warm pool"),
             Note::ReplacementsWait { waiting } => {
                 write!(f, "{waiting} unhealthy instances wait until others have been replaced")
             }

@@ -25,7 +25,7 @@ pub(super) fn take(
             let members = view.members.iter().zip(stays.iter());
             members.filter(|(m, stays)| **stays && m.member.zone == zone).count()
         };
-        let ready = (0..stays.len()).filter(|&i| !stays[i] && view.members[i].is_ready_in_pool());
+        let ready = (0..stays.len()).filter(|&i| !stays[i] && view.members[i].can_be_taken());
         let first = ready.min_by_key(|&i| {
             let m = view.members[i].member;
             (in_zone(&m.zone), m.added_at, &m.instance_id)

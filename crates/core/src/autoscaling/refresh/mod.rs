@@ -127,6 +127,9 @@ pub struct Rollback {
     pub started_at: Timestamp,
     /// Where the refresh stood then.
     pub progress: Progress,
+    /// Where it stood with the warm pool.
+    #[serde(default)]
+    pub warm_progress: Progress,
 }
 
 /// How far a refresh is.
@@ -246,7 +249,8 @@ impl InstanceRefresh {
 
     /// Turns back: what it launched is replaced from what the group had before.
     pub fn roll_back(&mut self, reason: impl Into<String>, now: Timestamp) {
-        self.rollback = Some(Rollback { reason: reason.into(), started_at: now, progress: self.progress });
+        let (progress, warm_progress) = (self.progress, self.warm_progress);
+        self.rollback = Some(Rollback { reason: reason.into(), started_at: now, progress, warm_progress });
         self.status = RefreshStatus::RollbackInProgress;
         self.reason = None;
         (self.progress, self.warm_progress) = (Progress::default(), Progress::default());
