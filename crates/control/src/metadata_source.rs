@@ -8,6 +8,7 @@ use puffer_core::autoscaling::warm_pool::PoolState;
 use puffer_core::autoscaling::{Group, LifecycleState, Member};
 use puffer_core::ec2::{
     Account, Image, Instance, InstanceState, KeyPair, SecurityGroup, Subnet, Vpc, private_dns_name,
+    profile_arn,
 };
 use puffer_network::metadata::{InstanceMetadata, MetadataSource};
 use puffer_store::{Reader, Store};
@@ -73,6 +74,7 @@ fn metadata_of(reader: &Reader<'_>, source: Ipv4Addr) -> Option<InstanceMetadata
         target_lifecycle_state: member
             .map(|member| target_state(member.state, pool.unwrap_or_default()).to_owned()),
         architecture: image.map_or_else(|| "x86_64".to_owned(), |image| image.architecture.clone()),
+        instance_profile: instance.iam_instance_profile.as_ref().map(|p| profile_arn(&account.id, p)),
         launched_at: instance.launched_at,
     })
 }

@@ -56,6 +56,7 @@ pub fn metadata_path(path: &str) {
         rebalance_at: None,
         target_lifecycle_state: None,
         architecture: text("x86_64"),
+        instance_profile: Some("arn:aws:iam::123456789012:instance-profile/web".into()),
         launched_at: Timestamp::from_secs(0),
     };
     assert!(has_path(&instance, path) || !path.trim_matches('/').is_empty(), "the top is always there");

@@ -45,7 +45,11 @@ pub(super) async fn describe(
     })?;
     let order = |a: &Arc<Activity>| (a.status.is_final(), Reverse(a.started_at), a.id.clone());
     let (page, next_token) = paging::page(found, order, input.next_token.as_deref(), size)?;
-    Ok(shape::ActivitiesType { activities: Some(page.iter().map(|a| shape_of(a)).collect()), next_token })
+    let activities = cx.store.read(|r| {
+        let is_of_old = |a: &Activity| r.get::<Group>(&a.group).is_none_or(|g| g.arn != a.group_arn);
+        page.iter().map(|a| shape_of(a, if is_of_old(a) { "Deleted" } else { "InService" })).collect()
+    });
+    Ok(shape::ActivitiesType { activities: Some(activities), next_token })
 }
 
 /// What `Filters` asks for: each bound holds, and one of the statuses if any is named.
@@ -87,8 +91,12 @@ impl Filters {
     }
 }
 
-/// An activity as the API shows it.
-pub(super) fn shape_of(a: &Activity) -> shape::Activity {
+/// An activity of a group that exists, as the API shows it.
+pub(super) fn of_group(a: &Activity) -> shape::Activity {
+    shape_of(a, "InService")
+}
+
+fn shape_of(a: &Activity, group_state: &str) -> shape::Activity {
     shape::Activity {
         activity_id: Some(a.id.clone()),
         auto_scaling_group_name: Some(a.group.clone()),
@@ -100,7 +108,7 @@ pub(super) fn shape_of(a: &Activity) -> shape::Activity {
         status_message: a.status_message.clone(),
         progress: Some(i32::from(a.progress)),
         details: Some(a.details.clone()),
-        auto_scaling_group_state: None,
+        auto_scaling_group_state: Some(group_state.to_owned()),
         auto_scaling_group_arn: Some(a.group_arn.clone()),
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn terminate_instance(
                 .collect::<Result<Vec<_>, _>>()
         })
         .await?;
-    let mut shapes = activities.iter().map(|a| super::activities::shape_of(a));
+    let mut shapes = activities.iter().map(|a| super::activities::of_group(a));
     Ok(match several {
         Some(_) => shape::ActivityType { activity: None, activities: Some(shapes.collect()) },
         None => shape::ActivityType { activity: shapes.next(), activities: None },

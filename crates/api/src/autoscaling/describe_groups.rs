@@ -2,6 +2,7 @@ use std::sync::{Arc, OnceLock};
 
 use puffer_core::autoscaling::{Group, GroupStatus, HealthStatus, InstanceSource, Member};
 use puffer_core::ec2::{Account, Instance};
+use puffer_inventory::forecasts;
 use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
 use puffer_wire::EpochMillis;
@@ -61,14 +62,35 @@ async fn describe(
         false => None,
     };
     found.truncate(size);
-    let groups = match with_instances {
+    let mut groups = match with_instances {
         true => shapes.of(&cx.store, &found),
         false => cx.store.read(|r| {
             let one = |name: &Arc<str>| Some(Arc::new(group(r, &*r.get::<Group>(name)?, false)));
             found.iter().filter_map(one).collect()
         }),
     };
+    predict(&cx, &mut groups);
     Ok(GroupsAnswer::new(groups, next_token))
+}
+
+/// What is foreseen changes with the hour, so it is no part of the shapes that are kept.
+fn predict(cx: &Ctx, groups: &mut [Arc<shape::AutoScalingGroup>]) {
+    let now = cx.clock.now();
+    cx.store.read(|r| {
+        for shape in groups {
+            let name = shape.auto_scaling_group_name.as_deref().unwrap_or_default();
+            if let Some(capacity) = forecasts::predicted(r, name, now) {
+                Arc::make_mut(shape).predicted_capacity = Some(signed(capacity));
+            }
+        }
+    });
+}
+
+/// The role that every group has unless its user names another one.
+fn service_role(account: &str) -> String {
+    format!(
+        "arn:aws:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+    )
 }
 
 /// A group as the API shows it.
@@ -95,7 +117,9 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
     };
     // Boto 2 takes the end of an item in a list that it does not know for the end of the group, and loses what follows. It
     // makes groups from launch configurations only.
-    let account = r.get::<Account>(Account::KEY).filter(|_| launch_configuration_name.is_none());
+    let account = r.get::<Account>(Account::KEY);
+    let role = g.service_linked_role_arn.clone().or_else(|| Some(service_role(&account.as_ref()?.id)));
+    let account = account.filter(|_| launch_configuration_name.is_none());
     let termination_policies = match g.termination_policies.is_empty() {
         true => vec!["Default".to_owned()],
         false => g.termination_policies.clone(),
@@ -118,7 +142,10 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         availability_zones: Some(g.zones.clone()),
         load_balancer_names: Some(g.load_balancers.clone()),
         target_group_arns: Some(g.target_groups.clone()),
-        health_check_type: Some(if g.health_check_elb { "ELB" } else { "EC2" }.to_owned()),
+        health_check_type: Some(g.health_checks.clone().unwrap_or_else(|| {
+            // Groups of before the text was kept.
+            if g.health_check_elb { "ELB" } else { "EC2" }.to_owned()
+        })),
         health_check_grace_period: Some(signed(g.health_check_grace_s)),
         instances: Some(instances),
         created_time: Some(EpochMillis(g.created_at.as_millis())),
@@ -146,7 +173,7 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         tags: Some(super::tags::of_group(g)),
         termination_policies: Some(termination_policies),
         new_instances_protected_from_scale_in: Some(g.new_instances_protected),
-        service_linked_role_arn: g.service_linked_role_arn.clone(),
+        service_linked_role_arn: role,
         context: g.context.clone(),
         default_instance_warmup: g.default_instance_warmup_s.map(signed),
         traffic_sources: Some(super::traffic::sources_of(g)),

@@ -25,6 +25,10 @@ pub(super) async fn create(
 ) -> Result<(), ApiError> {
     for (given, name) in [
         (input.classic_link_vpc_id.is_some(), "ClassicLinkVPCId"),
+        (
+            input.classic_link_vpc_security_groups.as_ref().is_some_and(|g| !g.is_empty()),
+            "ClassicLinkVPCSecurityGroups",
+        ),
         (input.kernel_id.is_some(), "KernelId"),
         (input.ramdisk_id.is_some(), "RamdiskId"),
         (input.block_device_mappings.as_ref().is_some_and(|b| !b.is_empty()), "BlockDeviceMappings"),

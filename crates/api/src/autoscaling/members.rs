@@ -4,7 +4,7 @@ use puffer_core::autoscaling::Activity;
 use puffer_inventory::group_members::{MemberError, Request};
 use puffer_shapes::autoscaling as shape;
 
-use super::activities::shape_of;
+use super::activities::of_group;
 use super::error::required;
 use crate::{ApiError, Ctx, Registry};
 
@@ -26,7 +26,7 @@ async fn request<R>(
 }
 
 fn shapes(activities: &[Arc<Activity>]) -> Option<Vec<shape::Activity>> {
-    Some(activities.iter().map(|a| shape_of(a)).collect())
+    Some(activities.iter().map(|a| of_group(a)).collect())
 }
 
 async fn attach(cx: Arc<Ctx>, input: shape::AttachInstancesQuery) -> Result<(), ApiError> {

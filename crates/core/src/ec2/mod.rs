@@ -26,7 +26,7 @@ pub use launch_template::{
     BlockDeviceSpec, InterfaceSpec, LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion,
     MetadataOptionsSpec, SpotSpec, TagSpecification,
 };
-pub use names::{is_well_formed_id, private_dns_name, sibling_id};
+pub use names::{is_well_formed_id, private_dns_name, profile_arn, sibling_id};
 pub use price::{BadPrice, Price};
 pub use security_group::{RuleMatch, RulePeer, SecurityGroup, SecurityGroupRule};
 pub use spot::{Interruption, InterruptionCause, SpotMarket, SpotTerms};

@@ -18,6 +18,15 @@ pub fn private_dns_name(address: Ipv4Addr, region: &str) -> String {
     format!("ip-{a}-{b}-{c}-{d}.{domain}")
 }
 
+/// ARN of an instance profile that may be given by name.
+pub fn profile_arn(account: &str, profile: &str) -> String {
+    if profile.starts_with("arn:") {
+        profile.to_owned()
+    } else {
+        format!("arn:aws:iam::{account}:instance-profile/{profile}")
+    }
+}
+
 /// Whether `id` is `<prefix>-` and 8 or 17 lower-case hexadecimal digits.
 pub fn is_well_formed_id(prefix: &str, id: &str) -> bool {
     id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')).is_some_and(|digits| {

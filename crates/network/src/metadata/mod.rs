@@ -91,6 +91,8 @@ pub struct InstanceMetadata {
     pub target_lifecycle_state: Option<String>,
     /// `x86_64` or `arm64`.
     pub architecture: String,
+    /// ARN of the instance profile it was launched with.
+    pub instance_profile: Option<String>,
     /// When it was launched.
     pub launched_at: Timestamp,
 }

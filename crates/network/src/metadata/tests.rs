@@ -54,6 +54,7 @@ fn instance() -> InstanceMetadata {
         rebalance_at: None,
         target_lifecycle_state: Some("InService".into()),
         architecture: "x86_64".into(),
+        instance_profile: None,
         launched_at: Timestamp::from_secs(1_795_231_680),
     }
 }
@@ -122,6 +123,18 @@ fn values_and_listings() {
     ] {
         assert_eq!(ask(&desk, Method::GET, path, &[]).status, 404, "{path}");
     }
+}
+
+#[test]
+fn an_instance_profile_is_named_and_has_no_credentials() {
+    let arn = "arn:aws:iam::123456789012:instance-profile/web";
+    let (desk, _) = desk(InstanceMetadata { instance_profile: Some(arn.into()), ..instance() });
+    let info = ask(&desk, Method::GET, "/latest/meta-data/iam/info", &[]).body;
+    let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+    assert_eq!((&info["Code"], &info["InstanceProfileArn"]), (&"Success".into(), &arn.into()));
+    assert_eq!(ask(&desk, Method::GET, "/latest/meta-data/iam/", &[]).body, b"info");
+    let credentials = ask(&desk, Method::GET, "/latest/meta-data/iam/security-credentials/", &[]);
+    assert_eq!(credentials.status, 404);
 }
 
 #[test]

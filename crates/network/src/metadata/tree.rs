@@ -102,6 +102,15 @@ fn leaves(i: &InstanceMetadata) -> Vec<(String, Vec<u8>)> {
     if let Some((_, key)) = &i.key {
         put("public-keys/0/openssh-key", format!("{}\n", key.trim_end()));
     }
+    if let Some(arn) = &i.instance_profile {
+        // There are no credentials to be had for it, so below `iam/` is nothing else.
+        let info = serde_json::json!({
+            "Code": "Success",
+            "LastUpdated": i.launched_at.to_rfc3339_secs(),
+            "InstanceProfileArn": arn,
+        });
+        put("iam/info", format!("{info:#}"));
+    }
     if let Some(at) = i.interruption {
         let at = at.to_rfc3339_secs();
         put("spot/instance-action", format!("{{\"action\": \"terminate\", \"time\": \"{at}\"}}"));
