@@ -29,7 +29,7 @@ impl InstanceAction {
         let now = self.clock.now();
         let ids = [id.clone()];
         let act = |tx: &mut Transaction<'_>| match verb {
-            InstanceVerb::Stop => instances::request_stop(tx, &ids, now),
+            InstanceVerb::Stop => instances::request_stop(tx, &ids, false, now),
             InstanceVerb::Terminate => instances::request_terminate(tx, &ids, now),
             // A recovered instance is the same one on its own disk with its own address: so is a rebooted one here.
             InstanceVerb::Reboot | InstanceVerb::Recover => instances::request_reboot(tx, &ids),

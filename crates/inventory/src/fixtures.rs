@@ -34,6 +34,7 @@ pub(crate) fn instance(id: &str, state: InstanceState, address: Ipv4Addr) -> Ins
         ami_launch_index: 0,
         client_token: None,
         client_digest: None,
+        stop_hard: false,
         image_id: "ami-1".into(),
         instance_type: "t2.micro".into(),
         zone: "us-east-1a".into(),

@@ -79,10 +79,11 @@ fn not_checked(instance: &mut Instance) {
     instance.system_status = StatusCheck::Initializing;
 }
 
-/// Asks instances to stop. All or none.
+/// Asks instances to stop, `hard` without time for their guests to shut down. All or none.
 pub fn request_stop(
     tx: &mut Transaction<'_>,
     ids: &[String],
+    hard: bool,
     now: Timestamp,
 ) -> Result<Vec<StateChange>, InstanceError> {
     let instances = find_all(tx, ids)?;
@@ -99,6 +100,8 @@ pub fn request_stop(
         }
     }
     Ok(change_all(tx, instances, |i| {
+        // Also for one whose guest does not come to its end.
+        i.stop_hard |= hard && i.state != InstanceState::Stopped;
         if i.state == InstanceState::Running {
             i.state = InstanceState::Stopping;
             i.intent = InstanceIntent::Stop;
@@ -129,6 +132,7 @@ pub fn request_start(
             i.transition_reason = None;
             i.launched_at = now;
             i.running_at = None;
+            i.stop_hard = false;
             not_checked(i);
         }
     }))

@@ -214,6 +214,9 @@ pub(super) async fn describe(
     let filters = Filters::parse(input.filters, FILTERS)?;
     let page = Page::parse(input.max_results, input.next_token)?;
     let owners = input.owners.unwrap_or_default();
+    // Nothing is shared with single accounts, so images that others may launch are those of all.
+    let launchers = input.executable_users.unwrap_or_default();
+    let for_launchers = |m: &Image| launchers.is_empty() || m.public && launchers.iter().any(|u| u == "all");
     cx.store.read(|r| {
         let account = account(r)?;
         let missing: Vec<&str> = ids.iter().filter(|id| find(r, id).is_err()).map(String::as_str).collect();
@@ -230,6 +233,7 @@ pub(super) async fn describe(
         let mine = owners.is_empty() || owners.iter().any(|o| o == "self" || *o == account.id);
         let matching = r.iter::<Image>().filter(|m| {
             mine && m.state != ImageState::Deregistered
+                && for_launchers(m)
                 && (ids.is_empty() || ids.contains(&m.id))
                 && filters.matches(&m.tags, |name| field(&account, m, name))
         });

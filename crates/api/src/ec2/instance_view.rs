@@ -2,7 +2,7 @@
 
 use puffer_core::ec2::{
     Account, Image, Instance, InstanceLifecycle, InstanceState, MetadataOptions, SecurityGroup,
-    instance_types, private_dns_name, sibling_id,
+    instance_types, private_dns_name, profile_arn, sibling_id,
 };
 use puffer_shapes::ec2 as shapes;
 use puffer_store::Reader;
@@ -36,15 +36,6 @@ pub(super) fn metadata_options(
         http_endpoint: on_off(options.enabled),
         http_protocol_ipv6: on_off(false),
         instance_metadata_tags: on_off(options.tags),
-    }
-}
-
-/// ARN of an instance profile that may be given by name.
-pub(super) fn profile_arn(account: &str, profile: &str) -> String {
-    if profile.starts_with("arn:") {
-        profile.to_owned()
-    } else {
-        format!("arn:aws:iam::{account}:instance-profile/{profile}")
     }
 }
 

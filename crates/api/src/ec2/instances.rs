@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use puffer_core::ec2::{
-    Account, Image, Instance, InstanceLifecycle, SecurityGroup, private_dns_name, sibling_id,
+    Account, Image, Instance, InstanceLifecycle, SecurityGroup, private_dns_name, profile_arn, sibling_id,
 };
 use puffer_inventory::instances::{self, InstanceError, StateChange};
 use puffer_shapes::ec2 as shapes;
@@ -91,7 +91,7 @@ fn field(reader: &Reader<'_>, account: &Account, i: &Instance, name: &str) -> Fi
         "group-name" | "instance.group-name" => group_names().into(),
         "hypervisor" => "xen".into(),
         "iam-instance-profile.arn" => {
-            i.iam_instance_profile.as_ref().map(|p| instance_view::profile_arn(&account.id, p)).into()
+            i.iam_instance_profile.as_ref().map(|p| profile_arn(&account.id, p)).into()
         }
         "image-id" => i.image_id.as_str().into(),
         "instance-id" => i.id.as_str().into(),
@@ -255,10 +255,10 @@ pub(super) async fn stop(
     if input.hibernate == Some(true) {
         return Err(unsupported("Hibernation"));
     }
+    let hard = input.force == Some(true) || input.skip_os_shutdown == Some(true);
     let now = cx.clock.now();
-    let changed =
-        change(&cx, input.instance_ids, input.dry_run, |tx, ids| instances::request_stop(tx, ids, now))
-            .await?;
+    let request = |tx: &mut Transaction<'_>, ids: &[String]| instances::request_stop(tx, ids, hard, now);
+    let changed = change(&cx, input.instance_ids, input.dry_run, request).await?;
     Ok(shapes::StopInstancesOutput { stopping_instances: changes(&changed) })
 }
 
@@ -277,6 +277,7 @@ pub(super) async fn reboot(cx: Arc<Ctx>, input: shapes::RebootInstancesInput) ->
     change(&cx, input.instance_ids, input.dry_run, instances::request_reboot).await.map(|_| ())
 }
 
+/// No driver gives the guest of an instance that ends time to shut down, so `Force` and `SkipOsShutdown` change nothing.
 pub(super) async fn terminate(
     cx: Arc<Ctx>,
     input: shapes::TerminateInstancesInput,

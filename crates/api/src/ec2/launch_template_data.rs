@@ -10,8 +10,9 @@ use puffer_shapes::ec2 as shapes;
 use super::error::{invalid_value, unsupported};
 use super::parts::{read_tags, refuse, required, s, show_tags};
 use super::run_instances::{
-    InterfaceParts, TAGGABLE, check_block_devices, check_placement, check_shutdown, interface_spec,
-    market_spec, metadata_spec,
+    InterfaceExtras, InterfaceParts, PlacementParts, TAGGABLE, check_block_devices, check_dns,
+    check_interface, check_metadata_ipv6, check_placement, check_recovery, check_reservations,
+    check_shutdown, interface_spec, market_spec, metadata_spec,
 };
 use crate::ApiError;
 
@@ -34,21 +35,28 @@ pub(super) fn read(data: shapes::RequestLaunchTemplateData) -> Result<LaunchTemp
     if data.enclave_options.as_ref().is_some_and(|e| e.enabled == Some(true)) {
         return Err(unsupported("Enclaves"));
     }
-    if data
-        .capacity_reservation_specification
-        .as_ref()
-        .is_some_and(|c| c.capacity_reservation_target.is_some())
-    {
-        return Err(unsupported("Capacity reservations"));
+    if let Some(c) = &data.capacity_reservation_specification {
+        let preference = c.capacity_reservation_preference.as_deref();
+        check_reservations(preference, c.capacity_reservation_target.is_some())?;
+    }
+    if let Some(dns) = &data.private_dns_name_options {
+        let kind = dns.hostname_type.as_deref();
+        check_dns(kind, dns.enable_resource_name_dns_a_record, dns.enable_resource_name_dns_aaaa_record)?;
+    }
+    check_recovery(data.maintenance_options.as_ref().and_then(|m| m.auto_recovery.as_deref()))?;
+    if let Some(monitoring) = &data.monitoring {
+        refuse!(monitoring; metric_category_ids => "Choosing categories of metrics");
     }
     let placement = data.placement.unwrap_or_default();
-    check_placement(
-        placement.tenancy.as_deref(),
-        placement.group_name.as_deref(),
-        placement.host_id.is_some()
-            || placement.host_resource_group_arn.is_some()
-            || placement.group_id.is_some(),
-    )?;
+    check_placement(&PlacementParts {
+        has_host: placement.host_id.is_some() || placement.host_resource_group_arn.is_some(),
+        is_grouped: placement.group_id.is_some()
+            || placement.partition_number.is_some()
+            || placement.spread_domain.is_some(),
+        tenancy: placement.tenancy.clone(),
+        affinity: placement.affinity,
+        group_name: placement.group_name,
+    })?;
     let profile = data.iam_instance_profile.unwrap_or_default();
     let read = LaunchTemplateData {
         image_id: data.image_id.filter(|v| !v.is_empty()),
@@ -62,6 +70,7 @@ pub(super) fn read(data: shapes::RequestLaunchTemplateData) -> Result<LaunchTemp
         metadata_options: data
             .metadata_options
             .map(|m| {
+                check_metadata_ipv6(m.http_protocol_ipv6.as_deref())?;
                 metadata_spec(
                     m.http_endpoint,
                     m.http_tokens,
@@ -96,6 +105,7 @@ pub(super) fn read(data: shapes::RequestLaunchTemplateData) -> Result<LaunchTemp
             .filter_map(|m| block_device(m).transpose())
             .collect::<Result<_, _>>()?,
         placement_zone: placement.availability_zone.filter(|v| !v.is_empty()),
+        placement_zone_id: placement.availability_zone_id.filter(|v| !v.is_empty()),
         placement_tenancy: placement.tenancy.filter(|v| !v.is_empty()),
         cpu_credits: data.credit_specification.and_then(|c| c.cpu_credits),
         spot: data.instance_market_options.map(market).transpose()?.flatten(),
@@ -144,7 +154,16 @@ fn interface(
         ipv6_prefix_count => "A prefix for an interface",
         ena_srd_specification => "ENA Express",
         connection_tracking_specification => "Connection tracking settings",
+        ena_queue_count => "Choosing queues of an interface",
     );
+    check_interface(&InterfaceExtras {
+        kind: i.interface_type.as_deref(),
+        card: i.network_card_index,
+        is_ipv6: i.ipv6_addresses.is_some_and(|a| !a.is_empty()) || i.primary_ipv6 == Some(true),
+        has_prefixes: i.ipv4_prefixes.is_some_and(|p| !p.is_empty())
+            || i.ipv6_prefixes.is_some_and(|p| !p.is_empty()),
+        is_carrier: i.associate_carrier_ip_address == Some(true),
+    })?;
     interface_spec(InterfaceParts {
         device_index: i.device_index,
         subnet_id: i.subnet_id,
@@ -171,6 +190,11 @@ fn block_device(
     if ebs.kms_key_id.as_ref().is_some_and(|k| !k.is_empty()) {
         return Err(unsupported("An encrypted volume"));
     }
+    refuse!(ebs;
+        snapshot_id => "Choosing a volume's snapshot",
+        volume_initialization_rate => "Choosing how fast a volume is made ready",
+        ebs_card_index => "A second card for volumes",
+    );
     Ok(Some(BlockDeviceSpec {
         device_name,
         volume_size_gib: ebs.volume_size,
@@ -195,12 +219,13 @@ pub(super) fn show(d: &LaunchTemplateData) -> shapes::ResponseLaunchTemplateData
                 name: d.iam_instance_profile_name.clone(),
             }
         });
-    let placement = (d.placement_zone.is_some() || d.placement_tenancy.is_some()).then(|| {
-        shapes::LaunchTemplatePlacement {
-            availability_zone: d.placement_zone.clone(),
-            tenancy: d.placement_tenancy.clone(),
-            ..Default::default()
-        }
+    let is_placed =
+        d.placement_zone.is_some() || d.placement_zone_id.is_some() || d.placement_tenancy.is_some();
+    let placement = is_placed.then(|| shapes::LaunchTemplatePlacement {
+        availability_zone: d.placement_zone.clone(),
+        availability_zone_id: d.placement_zone_id.clone(),
+        tenancy: d.placement_tenancy.clone(),
+        ..Default::default()
     });
     let show_tag = |t: &TagSpecification| shapes::LaunchTemplateTagSpecification {
         resource_type: s(&t.resource_type),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use puffer_core::ec2::{Account, Instance, LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion};
+use puffer_core::ec2::{
+    Account, Instance, LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion, profile_arn,
+};
 use puffer_inventory::images;
 use puffer_inventory::instances::InstanceError;
 use puffer_inventory::launch::{LaunchError, TemplateRef};
@@ -12,7 +14,6 @@ use puffer_store::Reader;
 
 use super::error::{combination, dry_run, invalid_value, missing, unsupported};
 use super::filter::{Field, Filters};
-use super::instance_view;
 use super::instances::account;
 use super::launch_template_data as data;
 use super::page::Page;
@@ -430,10 +431,7 @@ pub(super) async fn get_data(
         instance_type: s(&i.instance_type),
         key_name: i.key_name.clone(),
         user_data: i.user_data.clone(),
-        iam_instance_profile_arn: i
-            .iam_instance_profile
-            .as_ref()
-            .map(|p| instance_view::profile_arn(&account.id, p)),
+        iam_instance_profile_arn: i.iam_instance_profile.as_ref().map(|p| profile_arn(&account.id, p)),
         metadata_options: Some(puffer_core::ec2::MetadataOptionsSpec {
             enabled: Some(m.enabled),
             tokens_required: Some(m.tokens_required),

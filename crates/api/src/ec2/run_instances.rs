@@ -105,6 +105,7 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
         ramdisk_id => "Choosing a RAM disk",
         ipv6_address_count => "IPv6",
         operator => "Operator-managed instances",
+        additional_info => "Additional information",
     );
     if input.ipv6_addresses.as_ref().is_some_and(|a| !a.is_empty()) || input.enable_primary_ipv6 == Some(true)
     {
@@ -116,19 +117,28 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
     if input.enclave_options.as_ref().is_some_and(|e| e.enabled == Some(true)) {
         return Err(unsupported("Enclaves"));
     }
-    if let Some(c) = &input.capacity_reservation_specification
-        && c.capacity_reservation_target.is_some()
-    {
-        return Err(unsupported("Capacity reservations"));
+    if let Some(c) = &input.capacity_reservation_specification {
+        let preference = c.capacity_reservation_preference.as_deref();
+        check_reservations(preference, c.capacity_reservation_target.is_some())?;
+    }
+    if let Some(dns) = &input.private_dns_name_options {
+        let kind = dns.hostname_type.as_deref();
+        check_dns(kind, dns.enable_resource_name_dns_a_record, dns.enable_resource_name_dns_aaaa_record)?;
+    }
+    check_recovery(input.maintenance_options.as_ref().and_then(|m| m.auto_recovery.as_deref()))?;
+    if let Some(monitoring) = &input.monitoring {
+        refuse!(monitoring; metric_category_ids => "Choosing categories of metrics");
     }
     let placement = input.placement.unwrap_or_default();
-    check_placement(
-        placement.tenancy.as_deref(),
-        placement.group_name.as_deref(),
-        placement.host_id.is_some()
-            || placement.host_resource_group_arn.is_some()
-            || placement.group_id.is_some(),
-    )?;
+    check_placement(&PlacementParts {
+        has_host: placement.host_id.is_some() || placement.host_resource_group_arn.is_some(),
+        is_grouped: placement.group_id.is_some()
+            || placement.partition_number.is_some()
+            || placement.spread_domain.is_some(),
+        tenancy: placement.tenancy.clone(),
+        affinity: placement.affinity,
+        group_name: placement.group_name,
+    })?;
     let profile = input.iam_instance_profile.unwrap_or_default();
     let tags = read_tag_specifications(input.tag_specifications, TAGGABLE)?;
     let data = LaunchTemplateData {
@@ -143,6 +153,7 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
         metadata_options: input
             .metadata_options
             .map(|m| {
+                check_metadata_ipv6(m.http_protocol_ipv6.as_deref())?;
                 metadata_spec(
                     m.http_endpoint,
                     m.http_tokens,
@@ -173,6 +184,7 @@ fn data_of(input: shapes::RunInstancesInput) -> Result<LaunchTemplateData, ApiEr
             .filter_map(|m| block_device(m).transpose())
             .collect::<Result<_, _>>()?,
         placement_zone: placement.availability_zone.filter(|z| !z.is_empty()),
+        placement_zone_id: placement.availability_zone_id.filter(|z| !z.is_empty()),
         placement_tenancy: placement.tenancy,
         cpu_credits: input.credit_specification.and_then(|c| c.cpu_credits),
         spot: input.instance_market_options.map(market).transpose()?.flatten(),
@@ -226,17 +238,55 @@ pub(super) fn market_spec(
 /// Kinds of resources that a launch makes and can tag.
 pub(super) const TAGGABLE: &[&str] = &["instance", "volume", "network-interface", "spot-instances-request"];
 
-pub(super) fn check_placement(
-    tenancy: Option<&str>,
-    group: Option<&str>,
-    on_a_host: bool,
-) -> Result<(), ApiError> {
-    if on_a_host || !matches!(tenancy, None | Some("" | "default")) {
+/// What the two shapes of a placement have in common.
+pub(super) struct PlacementParts {
+    pub(super) tenancy: Option<String>,
+    pub(super) affinity: Option<String>,
+    /// Host, its group or its resource group.
+    pub(super) has_host: bool,
+    pub(super) group_name: Option<String>,
+    /// Group id, partition or spread domain.
+    pub(super) is_grouped: bool,
+}
+
+pub(super) fn check_placement(p: &PlacementParts) -> Result<(), ApiError> {
+    if p.has_host || !matches!(p.tenancy.as_deref(), None | Some("" | "default")) {
         return Err(unsupported("A tenancy other than default"));
     }
-    match group {
-        None | Some("") => Ok(()),
-        Some(_) => Err(unsupported("A placement group")),
+    if !matches!(p.affinity.as_deref(), None | Some("" | "default")) {
+        return Err(unsupported("An affinity to a host"));
+    }
+    match p.group_name.as_deref() {
+        None | Some("") if !p.is_grouped => Ok(()),
+        _ => Err(unsupported("A placement group")),
+    }
+}
+
+/// Only reservations that there are could be preferred; none exist.
+pub(super) fn check_reservations(preference: Option<&str>, has_target: bool) -> Result<(), ApiError> {
+    match preference {
+        None | Some("" | "open" | "none") if !has_target => Ok(()),
+        _ => Err(unsupported("Capacity reservations")),
+    }
+}
+
+/// The members that the two shapes of DNS options have in common: names are made of addresses, and resolve to them.
+pub(super) fn check_dns(
+    kind: Option<&str>,
+    a_record: Option<bool>,
+    aaaa_record: Option<bool>,
+) -> Result<(), ApiError> {
+    match kind {
+        None | Some("" | "ip-name") if a_record != Some(true) && aaaa_record != Some(true) => Ok(()),
+        _ => Err(unsupported("A private DNS name made of the instance's id")),
+    }
+}
+
+/// Recovery: an instance that is lost is reported as such, which is what `default` comes to without spare hosts.
+pub(super) fn check_recovery(recovery: Option<&str>) -> Result<(), ApiError> {
+    match recovery {
+        None | Some("" | "default") => Ok(()),
+        Some(_) => Err(unsupported("Choosing automatic recovery")),
     }
 }
 
@@ -246,6 +296,14 @@ pub(super) fn check_shutdown(behavior: Option<String>) -> Result<Option<String>,
         Some(other) => Err(invalid_value(format!(
             "Value ({other}) for parameter instanceInitiatedShutdownBehavior is invalid. Expected: 'stop' or 'terminate'."
         ))),
+    }
+}
+
+/// The metadata service has no address of the sixth version.
+pub(super) fn check_metadata_ipv6(choice: Option<&str>) -> Result<(), ApiError> {
+    match choice {
+        None | Some("" | "disabled") => Ok(()),
+        Some(_) => Err(unsupported("IPv6")),
     }
 }
 
@@ -288,7 +346,16 @@ fn interface(i: shapes::InstanceNetworkInterfaceSpecification) -> Result<Interfa
         ipv6_prefix_count => "A prefix for an interface",
         ena_srd_specification => "ENA Express",
         connection_tracking_specification => "Connection tracking settings",
+        ena_queue_count => "Choosing queues of an interface",
     );
+    check_interface(&InterfaceExtras {
+        kind: i.interface_type.as_deref(),
+        card: i.network_card_index,
+        is_ipv6: i.ipv6_addresses.is_some_and(|a| !a.is_empty()) || i.primary_ipv6 == Some(true),
+        has_prefixes: i.ipv4_prefixes.is_some_and(|p| !p.is_empty())
+            || i.ipv6_prefixes.is_some_and(|p| !p.is_empty()),
+        is_carrier: i.associate_carrier_ip_address == Some(true),
+    })?;
     interface_spec(InterfaceParts {
         device_index: i.device_index,
         subnet_id: i.subnet_id,
@@ -299,6 +366,27 @@ fn interface(i: shapes::InstanceNetworkInterfaceSpecification) -> Result<Interfa
         delete_on_termination: i.delete_on_termination,
         description: i.description,
     })
+}
+
+/// What an interface may ask for that only its default can be had of.
+pub(super) struct InterfaceExtras<'a> {
+    pub(super) kind: Option<&'a str>,
+    pub(super) card: Option<i32>,
+    pub(super) is_ipv6: bool,
+    pub(super) has_prefixes: bool,
+    pub(super) is_carrier: bool,
+}
+
+pub(super) fn check_interface(i: &InterfaceExtras<'_>) -> Result<(), ApiError> {
+    let refused = match () {
+        () if !matches!(i.kind, None | Some("" | "interface")) => "A kind of interface other than interface",
+        () if i.card.is_some_and(|card| card != 0) => "A second network card",
+        () if i.is_ipv6 => "IPv6",
+        () if i.has_prefixes => "A prefix for an interface",
+        () if i.is_carrier => "A carrier address",
+        () => return Ok(()),
+    };
+    Err(unsupported(refused))
 }
 
 /// The members that the two shapes of an interface have in common.
@@ -338,6 +426,11 @@ pub(super) fn interface_spec(i: InterfaceParts) -> Result<InterfaceSpec, ApiErro
     })
 }
 
+/// Operations a second of every `gp3` volume that does not ask for more.
+const GP3_IOPS: i32 = 3_000;
+/// MiB a second of the same.
+const GP3_THROUGHPUT: i32 = 125;
+
 /// Names of the root device: what images of AWS call it.
 const ROOT_NAMES: &[&str] = &["/dev/xvda", "/dev/sda1", "/dev/sda"];
 
@@ -354,6 +447,14 @@ fn block_device(m: shapes::BlockDeviceMapping) -> Result<Option<BlockDeviceSpec>
     if ebs.kms_key_id.is_some() {
         return Err(unsupported("An encrypted volume"));
     }
+    refuse!(ebs;
+        snapshot_id => "Choosing a volume's snapshot",
+        outpost_arn => "An Outpost",
+        availability_zone => "A zone for a volume",
+        availability_zone_id => "A zone for a volume",
+        volume_initialization_rate => "Choosing how fast a volume is made ready",
+        ebs_card_index => "A second card for volumes",
+    );
     Ok(Some(BlockDeviceSpec {
         device_name,
         volume_size_gib: ebs.volume_size,
@@ -377,6 +478,15 @@ pub(super) fn check_block_devices(devices: &[BlockDeviceSpec]) -> Result<(), Api
         }
         if device.delete_on_termination == Some(false) {
             return Err(unsupported("Keeping a volume after its instance"));
+        }
+        // The root's type is shown back; its performance is the machine's, so only that type's own figures can be given.
+        if !matches!(device.volume_type.as_deref(), None | Some("" | "gp2" | "gp3")) {
+            return Err(unsupported("A volume type other than gp2 and gp3"));
+        }
+        if device.iops.is_some_and(|n| n != GP3_IOPS)
+            || device.throughput.is_some_and(|n| n != GP3_THROUGHPUT)
+        {
+            return Err(unsupported("Choosing a volume's IOPS or throughput"));
         }
         if device.volume_size_gib.is_some_and(|gib| !(1..=16_384).contains(&gib)) {
             return Err(invalid_value("The volume size must be from 1 to 16384 GiB."));

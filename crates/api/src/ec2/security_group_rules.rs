@@ -235,6 +235,7 @@ struct Single {
     to: Option<i32>,
     cidr: Option<String>,
     group_name: Option<String>,
+    group_owner: Option<String>,
 }
 
 /// Both ways of giving rules, as one.
@@ -243,7 +244,10 @@ fn permissions(
     single: Single,
 ) -> Result<Vec<shapes::IpPermission>, ApiError> {
     let list = list.unwrap_or_default();
-    let is_single = single.protocol.is_some() || single.cidr.is_some() || single.group_name.is_some();
+    let is_single = single.protocol.is_some()
+        || single.cidr.is_some()
+        || single.group_name.is_some()
+        || single.group_owner.is_some();
     match (list.is_empty(), is_single) {
         (false, true) => {
             Err(combination("The parameters ipPermissions and ipProtocol may not be used together."))
@@ -260,9 +264,13 @@ fn permissions(
                 ip_ranges: single
                     .cidr
                     .map(|c| vec![shapes::IpRange { cidr_ip: Some(c), ..Default::default() }]),
-                user_id_group_pairs: single
-                    .group_name
-                    .map(|g| vec![shapes::UserIdGroupPair { group_name: Some(g), ..Default::default() }]),
+                user_id_group_pairs: single.group_name.map(|g| {
+                    vec![shapes::UserIdGroupPair {
+                        group_name: Some(g),
+                        user_id: single.group_owner,
+                        ..Default::default()
+                    }]
+                }),
                 ..Default::default()
             }])
         }
@@ -314,6 +322,7 @@ pub(super) async fn authorize_ingress(
         to: input.to_port,
         cidr: input.cidr_ip,
         group_name: input.source_security_group_name,
+        group_owner: input.source_security_group_owner_id,
     };
     let wanted = permissions(input.ip_permissions, single)?;
     let target = Target {
@@ -336,6 +345,7 @@ pub(super) async fn authorize_egress(
         to: input.to_port,
         cidr: input.cidr_ip,
         group_name: input.source_security_group_name,
+        group_owner: input.source_security_group_owner_id,
     };
     let wanted = permissions(input.ip_permissions, single)?;
     let target =
@@ -404,6 +414,7 @@ pub(super) async fn revoke_ingress(
         to: input.to_port,
         cidr: input.cidr_ip,
         group_name: input.source_security_group_name,
+        group_owner: input.source_security_group_owner_id,
     };
     let target = Target {
         group_id: input.group_id,
@@ -429,6 +440,7 @@ pub(super) async fn revoke_egress(
         to: input.to_port,
         cidr: input.cidr_ip,
         group_name: input.source_security_group_name,
+        group_owner: input.source_security_group_owner_id,
     };
     let target =
         Target { group_id: input.group_id, group_name: None, egress: true, dry: input.dry_run == Some(true) };

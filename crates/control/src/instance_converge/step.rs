@@ -121,7 +121,8 @@ impl Shared {
     }
 
     async fn stop(&self, key: &Arc<str>, instance: &Instance) -> Result<Outcome, StoreError> {
-        let call = self.rooms.driver.stop(&instance.id, self.limits.stop_grace_s);
+        let grace_s = if instance.stop_hard { 0 } else { self.limits.stop_grace_s };
+        let call = self.rooms.driver.stop(&instance.id, grace_s);
         match within(self.limits.stop, "stop", call).await {
             Ok(()) => {
                 self.record(|tx| instances::mark_stopped(tx, &instance.id, None)).await?;

@@ -133,7 +133,7 @@ async fn the_whole_life_of_an_instance() {
         world.driver.console_output(&one[0]).await.unwrap().0,
         format!("simulated instance {}: boot 2\n", one[0]).into_bytes()
     );
-    world.edit(|tx| instances::request_stop(tx, one, now).map(|_| ())).await.unwrap();
+    world.edit(|tx| instances::request_stop(tx, one, false, now).map(|_| ())).await.unwrap();
     world.until_state(one, State::Stopped).await;
     assert_eq!(world.on_machine(&one[0]).await, Some(DriverState::Stopped));
     assert_eq!(world.get(&one[0]).state_reason.as_ref().unwrap().code, "Client.UserInitiatedShutdown");
@@ -334,7 +334,7 @@ async fn a_failed_start_leaves_it_stopped() {
     let ids = world.launch(1).await;
     world.until_state(&ids, State::Running).await;
     let now = world.clock.now();
-    world.edit(|tx| instances::request_stop(tx, &ids, now).map(|_| ())).await.unwrap();
+    world.edit(|tx| instances::request_stop(tx, &ids, false, now).map(|_| ())).await.unwrap();
     world.until_state(&ids, State::Stopped).await;
     world.driver.adjust(|s| s.capacity_failures = 1.0);
     world.edit(|tx| instances::request_start(tx, &ids, now).map(|_| ())).await.unwrap();

@@ -72,6 +72,7 @@ fn instance(id: &str, group: &str, detailed: bool) -> Instance {
         ami_launch_index: 0,
         client_token: None,
         client_digest: None,
+        stop_hard: false,
         image_id: "ami-1".into(),
         instance_type: "t2.medium".into(),
         zone: "us-east-1a".into(),

@@ -142,6 +142,9 @@ pub struct Instance {
     /// Digest of the request that came with it.
     #[serde(default)]
     pub client_digest: Option<String>,
+    /// Asked to stop at once: the guest is not given time to shut down.
+    #[serde(default)]
+    pub stop_hard: bool,
     /// `ami-…`.
     pub image_id: String,
     /// `t2.micro`, ….

@@ -102,6 +102,8 @@ pub struct LaunchTemplateData {
     pub network_interfaces: Vec<InterfaceSpec>,
     pub block_devices: Vec<BlockDeviceSpec>,
     pub placement_zone: Option<String>,
+    /// The same by its id.
+    pub placement_zone_id: Option<String>,
     pub placement_tenancy: Option<String>,
     /// Bought on the Spot market.
     pub spot: Option<SpotSpec>,
@@ -123,6 +125,8 @@ impl LaunchTemplateData {
         // A name and an ARN for the profile exclude each other, so they are replaced together.
         let profile_said = n.iam_instance_profile_arn.is_some() || n.iam_instance_profile_name.is_some();
         let profile = if profile_said { n } else { o };
+        // So do a zone's name and its id.
+        let placement = if n.placement_zone.is_some() || n.placement_zone_id.is_some() { n } else { o };
         LaunchTemplateData {
             image_id: either(&n.image_id, &o.image_id),
             instance_type: either(&n.instance_type, &o.instance_type),
@@ -141,7 +145,8 @@ impl LaunchTemplateData {
             tag_specifications: list(&n.tag_specifications, &o.tag_specifications),
             network_interfaces: list(&n.network_interfaces, &o.network_interfaces),
             block_devices: list(&n.block_devices, &o.block_devices),
-            placement_zone: either(&n.placement_zone, &o.placement_zone),
+            placement_zone: placement.placement_zone.clone(),
+            placement_zone_id: placement.placement_zone_id.clone(),
             placement_tenancy: either(&n.placement_tenancy, &o.placement_tenancy),
             spot: either(&n.spot, &o.spot),
             cpu_credits: either(&n.cpu_credits, &o.cpu_credits),

@@ -92,7 +92,7 @@ pub const TARGET_GROUP: &[Attribute] = &[
     ),
     attribute("slow_start.duration_seconds", "0", Check::ZeroOr(30, 900)),
     attribute("stickiness.app_cookie.cookie_name", "", Check::Idle),
-    attribute("stickiness.app_cookie.duration_seconds", "86400", Check::Number(1, 604_800)),
+    attribute("stickiness.app_cookie.duration_seconds", "86400", Check::Only(&["86400"])),
     attribute("stickiness.enabled", "false", Check::Bool),
     attribute("stickiness.lb_cookie.duration_seconds", "86400", Check::Number(1, 604_800)),
     attribute("stickiness.type", "lb_cookie", Check::Only(&["lb_cookie"])),

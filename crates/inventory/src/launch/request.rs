@@ -3,7 +3,8 @@ use std::net::Ipv4Addr;
 use puffer_core::Tags;
 use puffer_core::autoscaling;
 use puffer_core::ec2::{
-    LaunchTemplate, LaunchTemplateData, LaunchTemplateSource, LaunchTemplateVersion, MetadataOptions, Price,
+    Account, LaunchTemplate, LaunchTemplateData, LaunchTemplateSource, LaunchTemplateVersion,
+    MetadataOptions, Price,
 };
 use puffer_store::Reader;
 use serde::Serialize;
@@ -171,6 +172,18 @@ fn source_of(template: &LaunchTemplate, version: &LaunchTemplateVersion) -> Laun
 /// EC2's type when a launch names none.
 const DEFAULT_INSTANCE_TYPE: &str = "m1.small";
 
+/// The zone that the data names, by name or by id.
+fn zone_of(reader: &Reader<'_>, data: &LaunchTemplateData) -> Result<Option<String>, LaunchError> {
+    let Some(id) = &data.placement_zone_id else { return Ok(data.placement_zone.clone()) };
+    let account = reader.get::<Account>(Account::KEY).ok_or(LaunchError::NoDefaultVpc)?;
+    let named = account.zones.iter().find(|zone| account.zone_id(zone) == *id).cloned();
+    let named = named.ok_or_else(|| LaunchError::Zone(id.clone()))?;
+    match data.placement_zone.as_ref().filter(|zone| **zone != named) {
+        Some(zone) => Err(LaunchError::Combination(format!("The zone {zone} does not have the id {id}."))),
+        None => Ok(Some(named)),
+    }
+}
+
 /// Settings for one instance from template data alone.
 pub fn request_from_data(
     reader: &Reader<'_>,
@@ -203,7 +216,7 @@ pub fn request_from_data(
     let root = data.block_devices.iter().find(|d| d.volume_size_gib.is_some());
     Ok(LaunchRequest {
         subnet_id: interface.and_then(|i| i.subnet_id.clone()),
-        zone: data.placement_zone.clone(),
+        zone: zone_of(reader, data)?,
         security_group_ids: interface.map_or_else(|| data.security_group_ids.clone(), |i| i.groups.clone()),
         security_groups: data.security_groups.clone(),
         key_name: data.key_name.clone(),

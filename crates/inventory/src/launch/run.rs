@@ -134,6 +134,7 @@ pub fn run_instances(
             transition_reason: None,
             has_disk: false,
             stop_protected: request.stop_protected,
+            stop_hard: false,
             ebs_optimized: request.ebs_optimized,
             source_dest_check: true,
             root_volume_gib,

@@ -21,10 +21,10 @@ async fn requests_move_states_as_ec2_does() {
     let id = one(&store).await;
     let ids = [id.clone()];
     edit(&store, |tx| {
-        let refused = instances::request_stop(tx, &ids, NOW);
+        let refused = instances::request_stop(tx, &ids, false, NOW);
         assert!(matches!(refused, Err(InstanceError::IncorrectState { what: "stopped", .. })));
         instances::mark_running(tx, &id, 0, NOW).unwrap();
-        let changed = instances::request_stop(tx, &ids, NOW).unwrap().remove(0);
+        let changed = instances::request_stop(tx, &ids, false, NOW).unwrap().remove(0);
         assert_eq!((changed.previous, changed.instance.state), (State::Running, State::Stopping));
         assert_eq!(
             changed.instance.transition_reason.as_deref(),
@@ -66,7 +66,7 @@ async fn protection_and_unknown_ids_refuse_all() {
     let both = [a.clone(), b.clone()];
     let refused = store.transact(|tx| instances::request_terminate(tx, &both, NOW)).await.unwrap_err();
     assert!(matches!(refused, InstanceError::TerminationProtected(id) if id == b));
-    let refused = store.transact(|tx| instances::request_stop(tx, &both[1..], NOW)).await.unwrap_err();
+    let refused = store.transact(|tx| instances::request_stop(tx, &both[1..], false, NOW)).await.unwrap_err();
     assert!(matches!(refused, InstanceError::StopProtected(id) if id == b));
     let unknown = [a.clone(), "i-1".to_owned(), "i-2".to_owned()];
     let refused = store.transact(|tx| instances::request_reboot(tx, &unknown)).await.unwrap_err();
@@ -130,7 +130,7 @@ proptest! {
                 let mut before = tx.get::<Instance>(&id).unwrap().state;
                 for step in steps {
                     match step {
-                        Step::Stop => drop(instances::request_stop(tx, &ids, NOW)),
+                        Step::Stop => drop(instances::request_stop(tx, &ids, false, NOW)),
                         Step::Start => drop(instances::request_start(tx, &ids, NOW)),
                         Step::Terminate => drop(instances::request_terminate(tx, &ids, NOW)),
                         Step::Running => drop(instances::mark_running(tx, &id, 0, NOW)),
