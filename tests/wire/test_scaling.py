@@ -163,6 +163,29 @@ def test_suspended_processes_do_not_act(autoscaling):
         g.settled(2)
 
 
+@pytest.mark.parametrize("aggregation,capacity", [("Minimum", 2), (None, 3), ("Maximum", 4)])
+def test_steps_look_at_the_aggregated_datapoints_of_the_alarm(autoscaling, cloudwatch, aggregation, capacity):
+    name = f"steps-{aggregation}"
+    with Group(autoscaling, name, (1, 8, 1)) as g:
+        g.settled(1)
+        minute = int(time.time()) // 60 * 60
+        data = [{"MetricName": name, "Timestamp": minute - 60 * age, "Value": value}
+                for age, value in [(4, 90.0), (3, 65.0), (2, 55.0), (1, 55.0)]]
+        cloudwatch.put_metric_data(Namespace="Steps", MetricData=data)
+        more = {"MetricAggregationType": aggregation} if aggregation else {}
+        policy = autoscaling.put_scaling_policy(
+            AutoScalingGroupName=name, PolicyName="steps", PolicyType="StepScaling",
+            AdjustmentType="ChangeInCapacity", EstimatedInstanceWarmup=0, **more,
+            StepAdjustments=[{"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 10, "ScalingAdjustment": 1},
+                             {"MetricIntervalLowerBound": 10, "MetricIntervalUpperBound": 30, "ScalingAdjustment": 2},
+                             {"MetricIntervalLowerBound": 30, "ScalingAdjustment": 3}])["PolicyARN"]
+        cloudwatch.put_metric_alarm(
+            AlarmName=name, Namespace="Steps", MetricName=name, Statistic="Average", Period=60, EvaluationPeriods=4,
+            Threshold=50.0, ComparisonOperator="GreaterThanThreshold", AlarmActions=[policy])
+        until(lambda: g.now()["DesiredCapacity"] == capacity, f"a capacity of {capacity}")
+        cloudwatch.delete_alarms(AlarmNames=[name])
+
+
 def test_policies_act_when_they_are_executed(autoscaling):
     with Group(autoscaling, "policies", (1, 8, 2)) as g:
         g.settled(2)

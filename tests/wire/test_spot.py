@@ -209,6 +209,12 @@ def test_a_zone_that_is_down_is_left_and_filled_again(world):
     assert zones.count(ZONES[1]) == 4
     listed = json.loads(world.puffer("zone", "list", "--json"))["zones"]
     assert [bool(z["down_since"]) for z in listed] == [True, False, False]
+    # What is stopped there cannot start, and what is left of the checks stays so, also after a restart of the server.
+    there = next(m["InstanceId"] for m in world.describe(name)["Instances"] if m["AvailabilityZone"] == ZONES[0])
+    world.server.kill()
+    world.server.start()
+    [status] = world.ec2.describe_instance_status(InstanceIds=[there])["InstanceStatuses"]
+    assert status["InstanceStatus"]["Status"] == status["SystemStatus"]["Status"] == "impaired"
     world.puffer("zone", "up", ZONES[0])
     until(lambda: sorted(m["AvailabilityZone"] for m in world.settled(name, 5)).count(ZONES[0]) in (2, 3), "even zones")
     world.delete(name)
@@ -273,6 +279,29 @@ def test_an_instance_is_the_source_of_configurations_and_groups(world):
     assert world.settled("of-instance-group", 1)[0]["InstanceType"] == "t3.small"
     world.delete("of-instance-group")
     world.ec2.terminate_instances(InstanceIds=[source])
+
+
+def test_a_launch_configuration_acts_on_what_it_is_given(world):
+    make = world.autoscaling.create_launch_configuration
+    root = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 33, "VolumeType": "gp3"}}
+    made = {"ImageId": IMAGE, "InstanceType": "t3.large"}
+    fails(lambda: make(LaunchConfigurationName="two", BlockDeviceMappings=[
+        root, {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1}}], **made), "UnsupportedOperation")
+    fails(lambda: make(LaunchConfigurationName="big", BlockDeviceMappings=[
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 20000}}], **made), "ValidationError")
+    make(LaunchConfigurationName="full", BlockDeviceMappings=[root, {"DeviceName": "/dev/sdb", "NoDevice": True}],
+         SpotPrice="0.08", InstanceMonitoring={"Enabled": False}, AssociatePublicIpAddress=False, **made)
+    [shown] = world.autoscaling.describe_launch_configurations(LaunchConfigurationNames=["full"])["LaunchConfigurations"]
+    assert shown["BlockDeviceMappings"] == [root] and shown["InstanceMonitoring"] == {"Enabled": False}
+    world.autoscaling.create_auto_scaling_group(
+        AutoScalingGroupName="full", LaunchConfigurationName="full", MinSize=1, MaxSize=1, AvailabilityZones=ZONES)
+    id = world.settled("full", 1)[0]["InstanceId"]
+    [instance] = world.ec2.describe_instances(InstanceIds=[id])["Reservations"][0]["Instances"]
+    assert (instance["InstanceLifecycle"], instance["Monitoring"]["State"]) == ("spot", "disabled")
+    assert "PublicIpAddress" not in instance
+    [volume] = world.ec2.describe_volumes(VolumeIds=[instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]])["Volumes"]
+    assert volume["Size"] == 33
+    world.delete("full")
 
 
 def test_types_by_requirements(world):

@@ -59,6 +59,9 @@ pub struct NodeConfig {
     pub zone: String,
     /// Where it listens, and where its connections to targets come from.
     pub address: Ipv4Addr,
+    /// It takes no connections for now, because its zone is down. The zone is enabled all the same: its targets are checked.
+    #[serde(default)]
+    pub deaf: bool,
 }
 
 /// Attributes of a load balancer, with AWS's defaults.

@@ -47,7 +47,7 @@ pub trait Subject: Send + Sync {
 }
 
 /// The names of all checks.
-pub const CHECKS: [&str; 10] = [
+pub const CHECKS: [&str; 11] = [
     "launch_is_idempotent",
     "launches_at_once",
     "stop_and_start_keep_the_disk",
@@ -57,6 +57,7 @@ pub const CHECKS: [&str; 10] = [
     "instances_outlive_the_driver",
     "usage_grows",
     "console_is_bounded",
+    "suspended_instances_hold_still",
     "image_of_an_instance",
 ];
 
@@ -72,6 +73,7 @@ pub async fn check(subject: &dyn Subject, name: &str) {
         "instances_outlive_the_driver" => instances_outlive_the_driver(subject).await,
         "usage_grows" => usage_grows(subject).await,
         "console_is_bounded" => console_is_bounded(subject).await,
+        "suspended_instances_hold_still" => suspended_instances_hold_still(subject).await,
         "image_of_an_instance" => image_of_an_instance(subject).await,
         other => panic!("no check is named {other}"),
     }
@@ -233,6 +235,7 @@ async fn not_found_is_typed(subject: &dyn Subject) {
         ("stop", driver.stop(id, 1).await),
         ("start", driver.start(&spec).await),
         ("reboot", driver.reboot(&spec).await),
+        ("suspend", driver.suspend(id, true).await),
         ("create_image", driver.create_image(id, &target).await.map(|_| ())),
         ("console_output", driver.console_output(id).await.map(|_| ())),
     ];
@@ -335,6 +338,50 @@ async fn console_is_bounded(subject: &dyn Subject) {
         assert!(grew.is_some(), "output has a time");
     }
     expect_ok(driver.terminate(&spec.instance_id).await, "terminate");
+}
+
+async fn is_suspended(driver: &dyn Driver, id: &str) -> bool {
+    let all = expect_ok(driver.list().await, "list");
+    all.iter().any(|i| i.instance_id == id && i.state == DriverState::Running && i.suspended)
+}
+
+async fn suspended_instances_hold_still(subject: &dyn Subject) {
+    let mut driver = subject.open().await;
+    let spec = subject.spec(1);
+    let id = spec.instance_id.as_str();
+    expect_ok(driver.launch(&spec).await, "launch");
+    assert!(!is_suspended(driver.as_ref(), id).await);
+    for _ in 0..2 {
+        expect_ok(driver.suspend(id, true).await, "suspend");
+        assert!(is_suspended(driver.as_ref(), id).await);
+    }
+    if subject.survives() {
+        drop(driver);
+        driver = subject.open().await;
+        assert!(
+            is_suspended(driver.as_ref(), id).await,
+            "it is still held after a restart of the control plane"
+        );
+    }
+    let mut usage = Vec::new();
+    driver.usage(&mut [id].into_iter(), &mut usage);
+    assert!(usage.is_empty(), "nobody can be asked: {usage:?}");
+    for _ in 0..2 {
+        expect_ok(driver.suspend(id, false).await, "resume");
+        assert!(!is_suspended(driver.as_ref(), id).await);
+    }
+    driver.usage(&mut [id].into_iter(), &mut usage);
+    assert_eq!(usage.len(), 1, "it is metered again");
+    // It can be stopped while it is held, and what is started runs.
+    expect_ok(driver.suspend(id, true).await, "suspend");
+    expect_ok(driver.stop(id, 0).await, "stop of a suspended instance");
+    assert_eq!(state(driver.as_ref(), id).await, Some(DriverState::Stopped));
+    expect_ok(driver.suspend(id, true).await, "suspend of a stopped instance");
+    expect_ok(driver.start(&spec).await, "start");
+    assert!(!is_suspended(driver.as_ref(), id).await);
+    expect_ok(driver.suspend(id, true).await, "suspend");
+    expect_ok(driver.terminate(id).await, "terminate of a suspended instance");
+    gone(subject, driver.as_ref(), id).await;
 }
 
 async fn image_of_an_instance(subject: &dyn Subject) {

@@ -10,11 +10,13 @@
 //!   launch, also when the first call was cut short by a crash: leftovers of a half-done launch are
 //!   completed or rebuilt. `stop`, `start`, `reboot` and `terminate` of an instance already in the wanted
 //!   state return `Ok`. `terminate` of an unknown id returns `Ok`.
-//! * **Not found is typed.** `stop`, `start`, `reboot`, `create_image` and `console_output` of an unknown id return
+//! * **Not found is typed.** `stop`, `start`, `reboot`, `suspend`, `create_image` and `console_output` of an unknown id return
 //!   [`DriverError::NotFound`].
 //! * **Nothing leaks.** A failed `launch` leaves nothing behind; `terminate` removes disk, names, mounts,
 //!   cgroups and processes before it returns.
 //! * **Instances outlive the control plane.** Dropping the driver or killing the process stops no instance.
+//! * **Suspended is not stopped.** A suspended instance counts as running, is not metered, keeps its memory and answers nobody, also
+//!   after the driver was opened anew. `stop` and `terminate` end it all the same; what is started runs.
 //! * **Bounded.** Every call ends by itself; drivers put a time-out on each thing they wait for.
 //! * **Retry class is in the error.** See [`DriverError::class`].
 
@@ -97,6 +99,8 @@ pub struct DriverInstance {
     /// What is wrong with it. Of a stopped one: how it died, if neither its guest powered it off nor anybody asked. Of a running one: why
     /// its guest cannot be reached. Drivers that cannot tell say nothing.
     pub trouble: Option<String>,
+    /// It runs but is held still ([`Driver::suspend`]).
+    pub suspended: bool,
 }
 
 /// Cumulative counters of an instance since its last start; readers take differences.
@@ -194,6 +198,9 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Restarts the guest with the same disk.
     async fn reboot(&self, spec: &LaunchSpec) -> Result<(), DriverError>;
+
+    /// Holds a running guest still, all of its processes at once, or lets it go on. Does nothing to one that does not run.
+    async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError>;
 
     /// Ends the instance and removes all it had.
     async fn terminate(&self, instance_id: &str) -> Result<(), DriverError>;

@@ -10,6 +10,8 @@ use puffer_core::Timestamp;
 use puffer_core::ec2::{Instance, InstanceIntent, InstanceState, StateReason, StatusCheck};
 use puffer_store::{StoreError, Transaction};
 
+use crate::zones;
+
 /// Why an instance cannot do what is asked.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
@@ -37,6 +39,16 @@ pub enum InstanceError {
     /// Its one-time Spot request would end with it.
     #[error("The Spot instance '{0}' cannot be stopped, because its Spot request is one-time.")]
     OneTimeSpot(String),
+    /// Its zone is down.
+    #[error(
+        "There is not enough capacity in the Availability Zone {zone} to start the instance '{id}': the zone is down."
+    )]
+    ZoneDown {
+        /// `i-…`.
+        id: String,
+        /// The zone.
+        zone: String,
+    },
     /// Not durable.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -123,19 +135,24 @@ pub fn request_start(
             InstanceState::Stopped | InstanceState::Pending | InstanceState::Running => {}
             _ => return Err(InstanceError::IncorrectState { id: i.id.clone(), what: "started" }),
         }
-    }
-    Ok(change_all(tx, instances, |i| {
-        if i.state == InstanceState::Stopped {
-            i.state = InstanceState::Pending;
-            i.intent = InstanceIntent::Run;
-            i.state_reason = None;
-            i.transition_reason = None;
-            i.launched_at = now;
-            i.running_at = None;
-            i.stop_hard = false;
-            not_checked(i);
+        if i.state == InstanceState::Stopped && zones::is_down(&tx.reader(), &i.zone) {
+            return Err(InstanceError::ZoneDown { id: i.id.clone(), zone: i.zone.clone() });
         }
-    }))
+    }
+    Ok(change_all(tx, instances, |i| begin_start(i, now)))
+}
+
+fn begin_start(i: &mut Instance, now: Timestamp) {
+    if i.state == InstanceState::Stopped {
+        i.state = InstanceState::Pending;
+        i.intent = InstanceIntent::Run;
+        i.state_reason = None;
+        i.transition_reason = None;
+        i.launched_at = now;
+        i.running_at = None;
+        i.stop_hard = false;
+        not_checked(i);
+    }
 }
 
 /// Asks running instances to restart their guests. All or none.
@@ -182,10 +199,10 @@ pub fn stop(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<StateC
     change_all(tx, vec![instance], stop).pop()
 }
 
-/// Starts an instance if it is stopped.
+/// Starts an instance if it is stopped. In a zone that is down that fails later, on its record, as any start may.
 pub fn start(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<StateChange> {
-    let ids = [id.to_owned()];
-    request_start(tx, &ids, now).ok()?.pop()
+    let instance = tx.get::<Instance>(id)?;
+    change_all(tx, vec![instance], |i| begin_start(i, now)).pop()
 }
 
 fn end(i: &mut Instance, reason: StateReason, now: Timestamp) {

@@ -7,6 +7,7 @@ use puffer_core::elb::{LoadBalancer, LoadBalancerState, Rule, Target, TargetStat
 use puffer_store::Reader;
 
 use crate::targets::ZONE_ALL;
+use crate::zones;
 
 /// An address behind a load balancer's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct NodeAddress {
 ///
 /// A zone leaves the answer when a target group has targets in it of which none is healthy. Balancing across zones is always
 /// on for application load balancers, so a zone without targets is as healthy as the others make it, and a target group
-/// without any makes no zone unhealthy.
+/// without any makes no zone unhealthy. A zone that is down leaves it too.
 /// Source: "Target group health" of the Application Load Balancer guide, with its default of one healthy target per zone.
 pub fn load_balancer_addresses(reader: &Reader<'_>, dns_name: &str) -> Vec<NodeAddress> {
     let name = dns_name.trim_end_matches('.').to_ascii_lowercase();
@@ -41,7 +42,8 @@ pub fn load_balancer_addresses(reader: &Reader<'_>, dns_name: &str) -> Vec<NodeA
     let node = |n: &puffer_core::elb::Node| NodeAddress {
         zone: n.zone.clone(),
         address: n.address,
-        healthy_zone: groups.iter().all(|targets| serves_zone(targets, &n.zone)),
+        healthy_zone: !zones::is_down(reader, &n.zone)
+            && groups.iter().all(|targets| serves_zone(targets, &n.zone)),
     };
     balancer.nodes.iter().map(node).collect()
 }
@@ -59,6 +61,8 @@ fn serves_zone(targets: &[Arc<Target>], zone: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use puffer_core::ec2::ZoneCondition;
+
     use super::*;
     use crate::fixtures::{edit, load_balancer, rule_to, store, target};
 
@@ -91,6 +95,11 @@ mod tests {
         assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [true, true], "the zone has no target");
         put("i-2", "us-east-1b", TargetState::Initial).await;
         assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [false, false]);
+        put("i-2", "us-east-1a", TargetState::Healthy).await;
+        assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [true, false]);
+        let zone = "us-east-1a".to_owned();
+        edit(&store, |tx| tx.put(ZoneCondition { zone, down_since: Default::default() })).await;
+        assert_eq!(healthy("web-1.us-east-1.elb.amazonaws.com"), [false, false], "its zone is down");
         assert!(addresses("web-2.us-east-1.elb.amazonaws.com").is_empty());
     }
 }

@@ -27,7 +27,7 @@ pub enum Trigger {
         name: String,
         /// The state.
         state: AlarmState,
-        /// The newest datapoint.
+        /// The newest datapoint; steps look at all of them.
         value: Option<f64>,
         /// The alarm's threshold.
         threshold: f64,
@@ -172,18 +172,32 @@ fn decide(
         PolicyKind::Simple { adjustment_type, adjustment, min_magnitude, .. } => {
             decide_simple(&view, *adjustment_type, *adjustment, *min_magnitude, honor_cooldown)
         }
-        PolicyKind::Step { adjustment_type, steps, min_magnitude, .. } => match (value, threshold) {
-            (Some(value), Some(threshold)) => {
-                decide_step(*adjustment_type, steps, *min_magnitude, value, threshold, &capacity)
+        PolicyKind::Step { adjustment_type, steps, min_magnitude, aggregation } => {
+            match (step_value(tx, trigger, aggregation), threshold) {
+                (Some(value), Some(threshold)) => {
+                    decide_step(*adjustment_type, steps, *min_magnitude, value, threshold, &capacity)
+                }
+                _ => Decision::Keep(Keep::NoData),
             }
-            _ => Decision::Keep(Keep::NoData),
-        },
+        }
         // An alarm can name such a policy; it acts on its forecast alone.
         PolicyKind::Predictive(_) => Decision::Keep(Keep::Nothing),
         PolicyKind::TargetTracking(tracking) => match (by_alarm, value) {
             (Some(alarm), Some(value)) => track(tx, group, policy, tracking, alarm, value, &capacity),
             _ => Decision::Keep(Keep::NoData),
         },
+    }
+}
+
+/// The value that a step policy looks at: the alarm's datapoints by `MetricAggregationType`, or what the user says.
+fn step_value(tx: &Transaction<'_>, trigger: &Trigger, aggregation: &str) -> Option<f64> {
+    match trigger {
+        Trigger::Alarm { name, state, datapoints, .. } => {
+            let alarm = tx.get::<Alarm>(name).filter(|_| *state == AlarmState::Alarm);
+            let breaches = |d: f64| alarm.as_ref().is_some_and(|a| a.comparison.breaches(d, a.threshold));
+            scaling::aggregate(aggregation, datapoints, breaches)
+        }
+        Trigger::User { metric_value, .. } => *metric_value,
     }
 }
 

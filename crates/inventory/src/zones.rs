@@ -1,8 +1,8 @@
 //! Zones that are down, and groups shifted away from a zone.
 //!
 //! A zone of Puffer is a name for a part of the user's machines, so only the user knows when it is down. While it is,
-//! launches there find no capacity and the status checks of its instances are impaired, so that groups move away. The outage is
-//! declared, not enforced: the guests there go on running.
+//! launches and starts there find no capacity, the status checks of its instances are impaired, their guests are held still (by
+//! `instance_converge`) and the nodes of load balancers there take no connection, so that all who watch see it and move away.
 
 use puffer_core::Timestamp;
 use puffer_core::autoscaling::{Group, ZonalShift, backoff};

@@ -25,7 +25,7 @@ fn config(address: SocketAddrV4) -> BalancerConfig {
     let load_balancer = LoadBalancerConfig {
         arn: "lb".into(),
         kind: LoadBalancerKind::Application,
-        nodes: vec![NodeConfig { zone: "z".into(), address: *address.ip() }],
+        nodes: vec![NodeConfig { zone: "z".into(), address: *address.ip(), deaf: false }],
         attributes: LoadBalancerAttributes::default(),
         listeners: vec![listener],
     };

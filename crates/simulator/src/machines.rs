@@ -37,6 +37,8 @@ pub(crate) struct Machine {
     zone: String,
     /// Answers nobody until then, true time.
     sick_until: i64,
+    /// Held still.
+    suspended: bool,
     /// CPU time used since the boot, nanoseconds.
     pub(crate) cpu_ns: f64,
     pub(crate) n_vcpus: f64,
@@ -53,11 +55,16 @@ impl Machine {
 
     /// Runs and answers health checks.
     pub(crate) fn answers(&self, now_ms: i64) -> bool {
-        self.state(now_ms) == DriverState::Running && self.sick_until <= now_ms
+        self.state(now_ms) == DriverState::Running && self.sick_until <= now_ms && !self.suspended
+    }
+
+    /// Runs, but not a step further.
+    pub(crate) fn is_held(&self) -> bool {
+        self.suspended
     }
 
     fn boot(&mut self, ready_ms: i64) {
-        (self.power, self.cpu_ns) = (Power::Starting(ready_ms), 0.0);
+        (self.power, self.cpu_ns, self.suspended) = (Power::Starting(ready_ms), 0.0, false);
     }
 }
 
@@ -83,6 +90,7 @@ impl Machines {
     pub(crate) fn power_off(&mut self, id: &str) {
         if let Some(machine) = self.by_id.get_mut(id) {
             machine.power = Power::Off;
+            machine.suspended = false;
         }
     }
 
@@ -106,7 +114,14 @@ impl Machines {
 }
 
 fn machine(zone: String, ready_ms: i64) -> Machine {
-    Machine { power: Power::Starting(ready_ms), zone, sick_until: 0, cpu_ns: 0.0, n_vcpus: 1.0 }
+    Machine {
+        power: Power::Starting(ready_ms),
+        zone,
+        sick_until: 0,
+        suspended: false,
+        cpu_ns: 0.0,
+        n_vcpus: 1.0,
+    }
 }
 
 /// What becomes of a call.
@@ -261,6 +276,19 @@ impl Driver for SimDriver {
         Ok(())
     }
 
+    async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
+        let lost = self.call("suspend", instance_id, 0).await?;
+        {
+            let mut state = self.0.state.lock();
+            let Some(machine) = state.machines.by_id.get_mut(instance_id) else {
+                return Err(DriverError::NotFound(instance_id.to_owned()));
+            };
+            machine.suspended = suspended && machine.power != Power::Off;
+        }
+        unanswered(lost).await;
+        Ok(())
+    }
+
     async fn terminate(&self, instance_id: &str) -> Result<(), DriverError> {
         let lost = self.call("terminate", instance_id, SHUTDOWN_MS).await?;
         self.0.state.lock().machines.lose(instance_id);
@@ -280,6 +308,7 @@ impl Driver for SimDriver {
             instance_id: id.clone(),
             state: m.state(now),
             trouble: None,
+            suspended: m.suspended && m.state(now) == DriverState::Running,
         };
         Ok(state.machines.by_id.iter().map(entry).collect())
     }
@@ -292,7 +321,8 @@ impl Driver for SimDriver {
         let now = self.0.time.now_ms();
         let state = self.0.state.lock();
         for id in instance_ids {
-            let machine = state.machines.by_id.get(id).filter(|m| m.state(now) == DriverState::Running);
+            let runs = |m: &&Machine| m.state(now) == DriverState::Running && !m.suspended;
+            let machine = state.machines.by_id.get(id).filter(runs);
             if let Some(machine) = machine {
                 out.push((id.to_owned(), Usage { cpu_ns: machine.cpu_ns as u64, ..Usage::default() }));
             }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use puffer_core::ec2::{Account, Subnet, Vpc};
+use puffer_inventory::zones::{self, ZoneError};
+use puffer_store::Transaction;
 
 use crate::client::{Client, Refused};
 use crate::plan::{GroupPlan, PolicyPlan, ZONES};
@@ -227,6 +229,15 @@ async fn alarm(client: &Client, group: &GroupPlan, side: &str, policy: &str) -> 
 
 /// After the storm: processes run again, but for alarms, and nothing is protected, so that every group can be what is wanted of it.
 pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
+    if let Some(server) = world.server() {
+        let now = server.clock.now();
+        let up = |tx: &mut Transaction<'_>| {
+            ZONES.iter().try_for_each(|zone| zones::set_down(tx, zone, false, now).map(|_| ()))
+        };
+        if let Err(error) = server.store.transact::<_, ZoneError>(up).await {
+            world.note(format_args!("the zones stay down: {error}"));
+        }
+    }
     let names: Vec<String> = world.state.lock().view.groups.keys().cloned().collect();
     for name in names {
         // A hook that abandons each launch would keep its group from ever being what is wanted.

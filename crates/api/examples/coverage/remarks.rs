@@ -88,7 +88,7 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
             "Changes what it names and leaves the rest. Refuses the same parameters as CreateAutoScalingGroup."
         }
         "CreateLaunchConfiguration" => {
-            "Refused: KernelId, RamdiskId, BlockDeviceMappings, dedicated tenancy, ClassicLinkVPCId."
+            "Refused: KernelId, RamdiskId, block devices besides the root volume, dedicated tenancy, ClassicLinkVPCId."
         }
         "AttachTrafficSources" | "DetachTrafficSources" => {
             "Target groups. Refused: classic load balancers, VPC Lattice."
@@ -106,7 +106,9 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
         "PutScheduledUpdateGroupAction" => {
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
-        "PutWarmPool" => "Refused: Hibernated; groups with a mixed instances policy or Spot.",
+        "PutWarmPool" => {
+            "Refused: Hibernated, since nothing writes a guest's memory to disk; groups with a mixed instances policy or Spot."
+        }
         "StartInstanceRefresh" => "Rolling. Refused: the strategy ReplaceRootVolume.",
         _ => return None,
     })

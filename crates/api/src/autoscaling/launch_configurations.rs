@@ -9,8 +9,8 @@ use puffer_shapes::autoscaling as shape;
 use puffer_wire::EpochMillis;
 
 use super::error::{Refused, required, unsupported};
-use super::from_instance;
 use super::paging::{self, USUAL};
+use super::{block_devices, from_instance};
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -31,7 +31,6 @@ pub(super) async fn create(
         ),
         (input.kernel_id.is_some(), "KernelId"),
         (input.ramdisk_id.is_some(), "RamdiskId"),
-        (input.block_device_mappings.as_ref().is_some_and(|b| !b.is_empty()), "BlockDeviceMappings"),
         (input.placement_tenancy.as_deref().is_some_and(|t| t != "default"), "PlacementTenancy"),
     ] {
         if given {
@@ -75,6 +74,7 @@ fn read(
     let user_data = launch::check_user_data(input.user_data).map_err(|e| super::error::launch(&e))?;
     let metadata_options = input.metadata_options.map(metadata_options).transpose()?;
     let spot_price = input.spot_price.map(spot_price).transpose()?;
+    let block_device_mappings = block_devices::read(input.block_device_mappings.unwrap_or_default())?;
     let monitoring = input.instance_monitoring.and_then(|m| m.enabled);
     let base = base.unwrap_or_else(|| LaunchConfiguration {
         name: name.clone(),
@@ -105,6 +105,8 @@ fn read(
         associate_public_ip: input.associate_public_ip_address.or(base.associate_public_ip),
         metadata_options: metadata_options.or(base.metadata_options),
         ebs_optimized: input.ebs_optimized.unwrap_or(base.ebs_optimized),
+        // Not an instance's, but those of the image and of the request.
+        block_device_mappings,
         spot_price,
         placement_tenancy: input.placement_tenancy,
         ..base
@@ -166,7 +168,7 @@ pub(super) fn shape_of(c: &LaunchConfiguration) -> shape::LaunchConfiguration {
         instance_type: Some(c.instance_type.clone()),
         kernel_id: Some(String::new()),
         ramdisk_id: Some(String::new()),
-        block_device_mappings: Some(Vec::new()),
+        block_device_mappings: Some(c.block_device_mappings.iter().map(block_devices::show).collect()),
         instance_monitoring: Some(shape::InstanceMonitoring { enabled: Some(c.detailed_monitoring) }),
         iam_instance_profile: c.iam_instance_profile.clone(),
         created_time: Some(EpochMillis(c.created_at.as_millis())),

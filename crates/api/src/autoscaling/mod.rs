@@ -3,6 +3,7 @@
 //! Handlers validate, change records in one transaction and return; the reconcilers see the change and act.
 
 mod activities;
+mod block_devices;
 mod capacity;
 mod classic_load_balancers;
 mod describe_groups;

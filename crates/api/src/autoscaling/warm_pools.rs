@@ -74,7 +74,12 @@ fn apply(pool: &mut WarmPool, input: &shape::PutWarmPoolType) -> Result<(), ApiE
         None => pool.state,
         Some("Stopped") => PoolState::Stopped,
         Some("Running") => PoolState::Running,
-        Some("Hibernated") => return Err(unsupported("The pool state Hibernated")),
+        // A frozen guest would be back as soon, but would keep its memory and would not outlive the host: that is not hibernation.
+        Some("Hibernated") => {
+            return Err(unsupported(
+                "The pool state Hibernated needs instances whose memory is written to disk, which",
+            ));
+        }
         Some(other) => return Err(ApiError::validation(format!("Invalid pool state: {other}"))),
     };
     if let Some(policy) = &input.instance_reuse_policy {

@@ -57,6 +57,9 @@ impl From<InstanceError> for ApiError {
             InstanceError::TerminationProtected(_) | InstanceError::StopProtected(_) => {
                 "OperationNotPermitted"
             }
+            InstanceError::ZoneDown { .. } => {
+                return ApiError::receiver("InsufficientInstanceCapacity", e.to_string());
+            }
             InstanceError::OneTimeSpot(_) => "UnsupportedOperation",
             InstanceError::Store(_) => return ApiError::internal(&e),
         };

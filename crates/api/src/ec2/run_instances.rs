@@ -431,9 +431,6 @@ const GP3_IOPS: i32 = 3_000;
 /// MiB a second of the same.
 const GP3_THROUGHPUT: i32 = 125;
 
-/// Names of the root device: what images of AWS call it.
-const ROOT_NAMES: &[&str] = &["/dev/xvda", "/dev/sda1", "/dev/sda"];
-
 /// `None` for a mapping that says that there shall be no such device.
 fn block_device(m: shapes::BlockDeviceMapping) -> Result<Option<BlockDeviceSpec>, ApiError> {
     let device_name = required(m.device_name, "DeviceName")?;
@@ -470,7 +467,7 @@ fn block_device(m: shapes::BlockDeviceMapping) -> Result<Option<BlockDeviceSpec>
 /// Instances have a root volume and no other, it goes with them, and it is not encrypted.
 pub(super) fn check_block_devices(devices: &[BlockDeviceSpec]) -> Result<(), ApiError> {
     for device in devices {
-        if !ROOT_NAMES.contains(&device.device_name.as_str()) {
+        if !device.is_root() {
             return Err(unsupported("A volume besides the root volume"));
         }
         if device.encrypted == Some(true) {

@@ -175,7 +175,8 @@ impl Plane {
         let mut wanted: HashMap<SocketAddrV4, Arc<Route>> = HashMap::new();
         let mut errors = Vec::new();
         for lb in &config.load_balancers {
-            for (listener, node) in lb.listeners.iter().flat_map(|l| lb.nodes.iter().map(move |n| (l, n))) {
+            let hearing = || lb.nodes.iter().filter(|n| !n.deaf);
+            for (listener, node) in lb.listeners.iter().flat_map(|l| hearing().map(move |n| (l, n))) {
                 let address = SocketAddrV4::new(node.address, listener.bind_port);
                 if let Some(other) = wanted.get(&address) {
                     let error = format!("listener {} has this address", other.listener);

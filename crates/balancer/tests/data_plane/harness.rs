@@ -98,7 +98,7 @@ impl Balancer {
         let lb = LoadBalancerConfig {
             arn: "lb".into(),
             kind: LoadBalancerKind::Application,
-            nodes: vec![NodeConfig { zone: "zone-a".into(), address }],
+            nodes: vec![NodeConfig { zone: "zone-a".into(), address, deaf: false }],
             attributes: LoadBalancerAttributes::default(),
             listeners: vec![listener],
         };

@@ -117,6 +117,10 @@ impl Driver for ContainerDriver {
         .await
     }
 
+    async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
+        to_the_end(self.fleet.clone().suspend(instance_id.to_string(), suspended)).await
+    }
+
     async fn terminate(&self, instance_id: &str) -> Result<(), DriverError> {
         to_the_end(self.fleet.clone().terminate(instance_id.to_string())).await
     }
@@ -139,7 +143,8 @@ impl Driver for ContainerDriver {
                     DriverState::Running => unreachable(&dir),
                     DriverState::Starting => None,
                 };
-                (DriverInstance { instance_id: id, state, trouble }, running)
+                let suspended = state == DriverState::Running && fleet.lifecycle.is_suspended(&id);
+                (DriverInstance { instance_id: id, state, trouble, suspended }, running)
             };
             Ok(fleet.lifecycle.ids().into_iter().map(look).collect::<Vec<_>>())
         })

@@ -86,6 +86,9 @@ impl Fleet {
     /// Counters of a running instance.
     pub(super) fn usage(&self, id: &str) -> Option<Usage> {
         let slot = self.slots.lock().get(id).cloned()?;
+        if self.lifecycle.is_suspended(id) {
+            return None;
+        }
         slot.meter.lock().as_mut().and_then(Meter::read)
     }
 
@@ -103,9 +106,10 @@ impl Fleet {
             let dir = self.lifecycle.dir(id);
             match dir.running() {
                 Some(run) => {
-                    // A copy of its disk may have been under way.
-                    if let Err(error) = self.lifecycle.cgroups.freeze(id, false) {
-                        tracing::warn!(instance = %id, %error, "the instance could not be thawed");
+                    // A copy of its disk, or holding it still, may have been under way.
+                    let suspended = self.lifecycle.is_suspended(id);
+                    if let Err(error) = self.lifecycle.cgroups.freeze(id, suspended) {
+                        tracing::warn!(instance = %id, suspended, %error, "the instance could not be frozen or thawed");
                     }
                     self.watch(id, &run);
                 }
@@ -262,7 +266,11 @@ impl Fleet {
                 this.lifecycle.ask_to_stop(&asked, &run, &init).map(|listens| (listens, init))
             })
             .await?;
-            if listens && let Ok(init) = sys::async_end(init) {
+            // A guest that is held still cannot heed it.
+            if listens
+                && !self.lifecycle.is_suspended(&id)
+                && let Ok(init) = sys::async_end(init)
+            {
                 let grace = Duration::from_secs(grace_s.min(GRACE_MAX_S).into());
                 let _ = tokio::time::timeout(grace, init.readable()).await;
             }
@@ -272,6 +280,14 @@ impl Fleet {
         *slot.meter.lock() = None;
         self.wake();
         Ok(())
+    }
+
+    pub(super) async fn suspend(self: Arc<Self>, id: String, suspended: bool) -> Result<(), DriverError> {
+        self.known(&id)?;
+        let slot = self.slot(&id);
+        let _turn = slot.turn.lock().await;
+        let this = self.clone();
+        blocking(move || this.lifecycle.suspend(&id, suspended)).await
     }
 
     pub(super) async fn terminate(self: Arc<Self>, id: String) -> Result<(), DriverError> {

@@ -135,6 +135,7 @@ impl Lifecycle {
         let start = dir.next_start().map_err(transient("number the start"))?;
         dir.remove_file("end.json").map_err(transient("forget the last end"))?;
         dir.remove_file("stopping").map_err(transient("clear the stop mark"))?;
+        dir.remove_file("suspended").map_err(transient("clear the mark of a guest held still"))?;
         let plan = Plan {
             spec: spec.clone(),
             image,
@@ -251,6 +252,30 @@ impl Lifecycle {
         }
     }
 
+    /// Whether a guest is to be held still.
+    pub(super) fn is_suspended(&self, id: &str) -> bool {
+        self.dir(id).file("suspended").exists()
+    }
+
+    /// Holds a running guest still or lets it go on. The mark comes first, so that whoever takes over after a crash completes what was begun;
+    /// it goes last, so that a guest that was let go by half is let go again.
+    pub(super) fn suspend(&self, id: &str, suspended: bool) -> Result<(), DriverError> {
+        let dir = self.dir(id);
+        if dir.running().is_none() {
+            return Ok(());
+        }
+        if !suspended {
+            self.cgroups.freeze(id, false).map_err(transient("let the guest go on"))?;
+            return dir.remove_file("suspended").map_err(transient("unmark the guest"));
+        }
+        fs::write(dir.file("suspended"), b"").map_err(transient("mark the guest"))?;
+        self.cgroups.freeze(id, true).map_err(|error| {
+            let _ = self.cgroups.freeze(id, false);
+            let _ = dir.remove_file("suspended");
+            transient("hold the guest still")(error)
+        })
+    }
+
     /// Copies the disk, with the guest held still.
     pub(super) fn capture(&self, id: &str, layer: &Path) -> Result<Vec<PathBuf>, DriverError> {
         let dir = self.dir(id);
@@ -262,12 +287,12 @@ impl Lifecycle {
         if running {
             let frozen = self.cgroups.freeze(id, true);
             if let Err(error) = frozen {
-                let _ = self.cgroups.freeze(id, false);
+                let _ = self.cgroups.freeze(id, self.is_suspended(id));
                 return Err(transient("freeze the instance")(error));
             }
         }
         let copied = capture::copy_layer(&dir.file("disk/upper"), layer, meta.base_uid);
-        if running {
+        if running && !self.is_suspended(id) {
             self.cgroups.freeze(id, false).map_err(transient("thaw the instance"))?;
         }
         copied

@@ -9,6 +9,7 @@
 //!   run.json      init's pid and start time, written before init is let go; its presence means "was launched"
 //!   end.json      how the latest guest ended, if a shim saw it
 //!   stopping      present while a stop is wanted, so that the shim takes no reboot request for a restart
+//!   suspended     present while the guest is held still
 //!   disk/         upper and work directories of the overlay
 //!   mnt/          where the shim's private mount namespace puts its mounts; empty seen from the host
 //!   console.log   and console.log.1: console output

@@ -1,8 +1,8 @@
 //! An instance's directory: `<data>/instances/<id>/`.
 //!
 //! It appears complete, by a rename, so whatever has its final name can be started:
-//! `instance.json` (what it was made from), `root/` (its disk), `console.log`, `user-data` (a script, if any), and
-//! `processes.json` while it runs.
+//! `instance.json` (what it was made from), `root/` (its disk), `console.log`, `user-data` (a script, if any),
+//! `processes.json` while it runs, and `suspended` while it is held still.
 
 use std::fs;
 use std::io::{self, Write};
@@ -134,6 +134,23 @@ impl Directory {
 
     pub(super) fn record(&self, mains: &[MainProcess]) -> io::Result<()> {
         write_json(&self.0.join("processes.json"), &Processes { boot_id: boot_id(), mains: mains.to_vec() })
+    }
+
+    /// Whether it is held still.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.0.join("suspended").exists()
+    }
+
+    /// Notes that it is held still, or no more.
+    pub(super) fn mark_suspended(&self, suspended: bool) -> io::Result<()> {
+        let mark = self.0.join("suspended");
+        if suspended {
+            return fs::write(mark, b"");
+        }
+        match fs::remove_file(mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes everything. The rename first makes the instance vanish at once for [`Directory::exists`], however long the

@@ -84,6 +84,12 @@ impl ProcessDriver {
                 for main in &mains {
                     spawn::watch_adopted(*main, &driver.changed);
                 }
+                let directory = Directory::of(&driver.instances, &id)?;
+                if directory.is_suspended()
+                    && let Err(error) = hold_still(directory.path(), &mains)
+                {
+                    tracing::warn!(instance = %id, %error, "the instance could not be held still");
+                }
                 driver.running.lock().insert(id, mains);
             }
         }
@@ -135,6 +141,7 @@ impl ProcessDriver {
     ) -> Result<(), DriverError> {
         // Processes of a start that was cut short before it was recorded, or stragglers of a dead instance.
         self.power_off(&spec.instance_id, directory, Duration::ZERO).await?;
+        directory.mark_suspended(false).map_err(io_error)?;
         self.meter.lock().reset(&spec.instance_id);
         let root = directory.root();
         let tree = plan::Tree { directory: directory.path(), root: &root, linked: &instance.linked };
@@ -231,6 +238,23 @@ impl ProcessDriver {
     }
 }
 
+/// Stops all processes of an instance, those that they start meanwhile too.
+fn hold_still(path: &Path, mains: &[MainProcess]) -> Result<(), DriverError> {
+    /// A stopped process starts no other, so each round finds fewer; a tree that outruns this many is left to the next try.
+    const ROUNDS_MAX: usize = 100;
+    for _ in 0..ROUNDS_MAX {
+        let moving: Vec<i32> =
+            tree::members(path, mains).into_iter().filter(|pid| !tree::is_still(*pid)).collect();
+        if moving.is_empty() {
+            return Ok(());
+        }
+        tree::signal_all(&moving, Signal::SIGSTOP);
+        // A process that is about to stop shows it within moments.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(DriverError::Transient(format!("{} does not hold still", path.display())))
+}
+
 /// Runs file-system work where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
@@ -275,6 +299,8 @@ impl Driver for ProcessDriver {
 
     async fn stop(&self, instance_id: &str, grace_s: u32) -> Result<(), DriverError> {
         let (_turn, directory, _) = self.existing(instance_id).await?;
+        // Those who are held still cannot heed what they are asked.
+        let grace_s = if directory.is_suspended() { 0 } else { grace_s };
         self.power_off(instance_id, &directory, Duration::from_secs(grace_s.into())).await?;
         self.changed.notify_one();
         Ok(())
@@ -285,6 +311,28 @@ impl Driver for ProcessDriver {
         let grace = Duration::from_secs(REBOOT_GRACE_S.into());
         self.power_off(&spec.instance_id, &directory, grace).await?;
         self.power_on(spec, &directory, &instance, false).await
+    }
+
+    /// Stops the processes by signal. The mark comes first, so that one who opens the driver after a crash completes what was begun;
+    /// it goes last, so that one held still by half is let go again.
+    async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
+        let (_turn, directory, _) = self.existing(instance_id).await?;
+        let mains = directory.processes().unwrap_or_default();
+        if !self.is_running(instance_id) {
+            return Ok(());
+        }
+        blocking(move || {
+            if suspended {
+                directory.mark_suspended(true).map_err(io_error)?;
+                return hold_still(directory.path(), &mains).inspect_err(|_| {
+                    tree::signal_all(&tree::members(directory.path(), &mains), Signal::SIGCONT);
+                    let _ = directory.mark_suspended(false);
+                });
+            }
+            tree::signal_all(&tree::members(directory.path(), &mains), Signal::SIGCONT);
+            directory.mark_suspended(false).map_err(io_error)
+        })
+        .await
     }
 
     async fn terminate(&self, instance_id: &str) -> Result<(), DriverError> {
@@ -310,7 +358,12 @@ impl Driver for ProcessDriver {
                 }
             };
             // Who started the processes may be gone, so nobody has seen how they ended.
-            let instance = |id: String| DriverInstance { state: state(&id), instance_id: id, trouble: None };
+            let instance = |id: String| {
+                let state = state(&id);
+                let is_marked = || Directory::of(&instances, &id).is_ok_and(|d| d.is_suspended());
+                let suspended = state == DriverState::Running && is_marked();
+                DriverInstance { instance_id: id, state, trouble: None, suspended }
+            };
             Ok(ids.into_iter().map(instance).collect())
         })
         .await
@@ -322,7 +375,9 @@ impl Driver for ProcessDriver {
 
     fn usage(&self, instance_ids: &mut dyn Iterator<Item = &str>, out: &mut Vec<(String, Usage)>) {
         let running = self.running.lock().clone();
-        let wanted: HashSet<&str> = instance_ids.filter(|id| running.contains_key(*id)).collect();
+        let moves = |id: &str| Directory::of(&self.instances, id).is_ok_and(|d| !d.is_suspended());
+        let wanted: HashSet<&str> =
+            instance_ids.filter(|id| running.contains_key(*id) && moves(id)).collect();
         let sessions: HashMap<MainProcess, Arc<str>> = running
             .iter()
             .flat_map(|(id, mains)| {

@@ -117,6 +117,11 @@ pub(super) fn members(directory: &Path, mains: &[MainProcess]) -> Vec<i32> {
     found
 }
 
+/// Whether signals hold the process still.
+pub(super) fn is_still(pid: i32) -> bool {
+    Stat::read(pid, &mut Vec::new()).is_none_or(|s| !s.is_alive() || matches!(s.state, b'T' | b't'))
+}
+
 /// Sends `signal` to each; a process that has gone meanwhile is no error.
 pub(super) fn signal_all(pids: &[i32], signal: Signal) {
     for &pid in pids {

@@ -232,6 +232,7 @@ impl Driver for SimulatedDriver {
         if let Some(machine) = self.machines.lock().get_mut(instance_id) {
             machine.state = DriverState::Stopped;
             machine.trouble = None;
+            machine.suspended = false;
         }
         Ok(())
     }
@@ -255,6 +256,13 @@ impl Driver for SimulatedDriver {
         Ok(())
     }
 
+    async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
+        let mut machines = self.machines.lock();
+        let machine = machines.get_mut(instance_id).ok_or_else(|| Self::missing(instance_id))?;
+        machine.suspended = suspended && machine.state == DriverState::Running;
+        Ok(())
+    }
+
     async fn terminate(&self, instance_id: &str) -> Result<(), DriverError> {
         if self.machines.lock().contains_key(instance_id) {
             self.shut_down().await;
@@ -271,6 +279,7 @@ impl Driver for SimulatedDriver {
                 instance_id: id.clone(),
                 state: m.state,
                 trouble: m.trouble.clone(),
+                suspended: m.suspended && m.state == DriverState::Running,
             })
             .collect())
     }

@@ -15,6 +15,8 @@ pub(super) struct Machine {
     pub(super) booted_at: Option<Timestamp>,
     /// As [`crate::DriverInstance::trouble`].
     pub(super) trouble: Option<String>,
+    /// As [`crate::DriverInstance::suspended`].
+    pub(super) suspended: bool,
     cpu_millis: u32,
     memory_bytes: u64,
     cpu_ns: f64,
@@ -30,6 +32,7 @@ impl Machine {
             n_boots: 0,
             booted_at: None,
             trouble: None,
+            suspended: false,
             cpu_millis,
             memory_bytes,
             cpu_ns: 0.0,
@@ -45,6 +48,7 @@ impl Machine {
     pub(super) fn start(&mut self, ready_at: Instant) -> u64 {
         self.state = DriverState::Starting;
         self.trouble = None;
+        self.suspended = false;
         self.ready_at = ready_at;
         self.boot += 1;
         self.boot
@@ -63,7 +67,8 @@ impl Machine {
     pub(super) fn usage(&mut self, now: Instant, load: f64) -> Option<Usage> {
         /// Share of its memory that a pretended guest uses.
         const MEMORY_SHARE: f64 = 0.25;
-        if self.state != DriverState::Running {
+        if self.state != DriverState::Running || self.suspended {
+            self.metered_at = now;
             return None;
         }
         let elapsed_ns = now.saturating_duration_since(self.metered_at).as_nanos() as f64;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use puffer_balancer::{Applied, BalancerConfig, ClientError, Report};
-use puffer_core::ec2::{AddressHold, Instance, Subnet};
+use puffer_core::ec2::{AddressHold, Instance, Subnet, ZoneCondition};
 use puffer_core::elb::{Listener, LoadBalancer, LoadBalancerState, Rule, Target, TargetGroup};
 use puffer_core::{Clock, Timestamp};
 use puffer_inventory::nodes;
@@ -87,6 +87,7 @@ impl<P: DataPlane> BalancerSync<P> {
             store.subscribe::<Target>(),
             store.subscribe::<Instance>(),
             store.subscribe::<AddressHold>(),
+            store.subscribe::<ZoneCondition>(),
         ];
         BalancerSync {
             store,

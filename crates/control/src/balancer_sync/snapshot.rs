@@ -13,6 +13,7 @@ use puffer_core::elb::balance::Algorithm;
 use puffer_core::elb::{
     HEALTH_CHECK_PERIOD_TAG, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType, period_tag,
 };
+use puffer_inventory::zones;
 use puffer_store::Reader;
 
 use crate::PortPolicy;
@@ -20,7 +21,7 @@ use crate::PortPolicy;
 /// Everything that the data plane is to do, without a generation.
 ///
 /// Target groups to which no rule forwards stay out: their targets are not checked. So do targets whose instance does
-/// not run; `target_sync` says so in their records.
+/// not run; `target_sync` says so in their records. Nobody listens at nodes in zones that are down.
 pub fn snapshot(reader: &Reader<'_>, ports: PortPolicy) -> BalancerConfig {
     let mut used = BTreeSet::new();
     let mut load_balancers = Vec::new();
@@ -40,7 +41,7 @@ pub fn snapshot(reader: &Reader<'_>, ports: PortPolicy) -> BalancerConfig {
                 rules,
             });
         }
-        load_balancers.push(load_balancer(balancer, out));
+        load_balancers.push(load_balancer(reader, balancer, out));
     }
     let groups = used.iter().filter_map(|arn| reader.get::<TargetGroup>(arn));
     let target_groups = groups.map(|group| target_group(reader, &group, ports)).collect();
@@ -61,10 +62,18 @@ fn rules(reader: &Reader<'_>, listener: &Listener) -> Vec<RuleConfig> {
     rules.iter().map(|r| config(r)).collect()
 }
 
-fn load_balancer(balancer: &LoadBalancer, listeners: Vec<ListenerConfig>) -> LoadBalancerConfig {
+fn load_balancer(
+    reader: &Reader<'_>,
+    balancer: &LoadBalancer,
+    listeners: Vec<ListenerConfig>,
+) -> LoadBalancerConfig {
     let set = &balancer.attributes;
     let on = |key| flag(set, LOAD_BALANCER, key);
-    let node = |n: &puffer_core::elb::Node| NodeConfig { zone: n.zone.clone(), address: n.address };
+    let node = |n: &puffer_core::elb::Node| NodeConfig {
+        zone: n.zone.clone(),
+        address: n.address,
+        deaf: zones::is_down(reader, &n.zone),
+    };
     LoadBalancerConfig {
         arn: balancer.arn.clone(),
         kind: LoadBalancerKind::Application,

@@ -43,6 +43,11 @@ async fn the_snapshot_says_everything() {
     let group = &config.target_groups[0];
     assert_eq!(group.health_check.interval_ms, 1000, "the tag goes below AWS's shortest interval");
     assert_eq!(group.targets[0].port, 80, "addresses outside of Puffer mean the port they say");
+    assert!(lb.nodes.iter().all(|n| !n.deaf));
+    let zone = lb.nodes[0].zone.clone();
+    w.edit(|tx| tx.put(ZoneCondition { zone: zone.clone(), down_since: NOW })).await;
+    let config = w.store.read(|r| snapshot(r, PortPolicy::by(|p| p + 1)));
+    assert!(config.load_balancers[0].nodes.iter().all(|n| n.deaf == (n.zone == zone)));
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use puffer_core::alarm::{AlarmState, MetricId, Unit};
+use puffer_core::alarm::{Alarm, AlarmState, MetricId, Unit};
 use puffer_core::autoscaling::scaling::AlarmNames;
 use puffer_core::autoscaling::{
     Activity, ActivityStatus, AdjustmentType, Group, GroupStatus, GroupTag, HealthStatus, InstanceSource,
-    LaunchConfiguration, LifecycleState, Member, PolicyKind, ScalingPolicy, TargetTracking,
+    LaunchConfiguration, LifecycleState, Member, PolicyKind, ScalingPolicy, StepAdjustment, TargetTracking,
     TargetTrackingMetric, texts,
 };
 use puffer_core::ec2::{Cidr, Instance, InstanceState, StateReason};
@@ -569,6 +569,45 @@ async fn instances_that_warm_up_do_not_water_the_metric_down() {
     let said = w.fire_over(metrics, &[(&policy, &policy.alarms[0].name, 66.6, 50.0)]).await;
     assert_eq!(said, ["policy cpu changed the desired capacity from 3 to 4"]);
     assert!(w.the_group().desired_reasons.iter().any(|r| r.contains("the metric is 100.0000")));
+}
+
+#[tokio::test]
+async fn steps_are_chosen_by_the_aggregation_of_the_alarms_datapoints() {
+    for (aggregation, want) in [("Minimum", 2), ("Average", 3), ("Maximum", 4)] {
+        let mut w = World::new().await;
+        w.group(9, 1, |_| ()).await;
+        w.converge().await;
+        let step = |lower: f64, upper: Option<f64>, adjustment| StepAdjustment {
+            lower: Some(lower),
+            upper,
+            adjustment,
+        };
+        let policy = ScalingPolicy {
+            kind: PolicyKind::Step {
+                adjustment_type: AdjustmentType::ChangeInCapacity,
+                steps: vec![step(0.0, Some(10.0), 1), step(10.0, Some(30.0), 2), step(30.0, None, 3)],
+                min_magnitude: None,
+                aggregation: aggregation.into(),
+            },
+            ..tracking("steps", 1.0)
+        };
+        let policy = w.put_policy(policy).await;
+        let alarm = Alarm { name: "mine".into(), ..crate::alarm_evaluate::tests::alarm("mine", 60, 5) };
+        w.edit(|tx| puffer_inventory::alarms::put(tx, alarm)).await;
+        // Three of five above 50: their least is 55, their mean 70, their most 90. The newest is 55.
+        let fired = FiredAlarm {
+            action: policy.arn.clone(),
+            alarm: "mine".into(),
+            state: AlarmState::Alarm,
+            value: Some(55.0),
+            threshold: 50.0,
+            datapoints: vec![10.0, 65.0, 20.0, 90.0, 55.0],
+            at: w.now(),
+        };
+        let clock = Arc::clone(&w.clock) as Arc<dyn Clock>;
+        let said = PolicyExecute::new(w.store.clone(), w.metrics(), clock).run(vec![fired]).await;
+        assert_eq!(w.the_group().desired, want, "{aggregation}: {said:?}");
+    }
 }
 
 #[tokio::test]

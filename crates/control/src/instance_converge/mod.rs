@@ -7,7 +7,7 @@
 //!
 //! The sweep (`sweep`) compares the driver's list with the records: at the start, whenever the driver says that something changed,
 //! and now and then. What runs without a record is ended; what has a record but is gone is marked so; a guest that
-//! powered off by itself is marked stopped.
+//! powered off by itself is marked stopped. Guests in a zone that is down are held still, and let go when the zone is up (`zones`).
 //!
 //! Invariant: nothing is done to the world for a record that is not yet durable (`settled` before each act), and no two driver calls run at
 //! once for one instance.
@@ -19,6 +19,7 @@ mod step;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use puffer_compute::Driver;
 use puffer_core::Clock;
-use puffer_core::ec2::{Instance, InstanceState};
+use puffer_core::ec2::{Instance, InstanceState, ZoneCondition};
 use puffer_store::{Dirty, Store, Subscription};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -59,6 +60,8 @@ pub struct ConvergeLimits {
     pub rest: Duration,
     /// List.
     pub list: Duration,
+    /// Suspend, resume.
+    pub suspend: Duration,
     /// What a guest gets to power off, seconds.
     pub stop_grace_s: u32,
     /// From running to passed status checks.
@@ -78,6 +81,7 @@ impl Default for ConvergeLimits {
             terminate: Duration::from_secs(60),
             rest: Duration::from_secs(600),
             list: Duration::from_secs(30),
+            suspend: Duration::from_secs(30),
             stop_grace_s: 20,
             status_after: Duration::from_secs(2),
             // AWS checks each minute and wants to see it fail more than once.
@@ -105,6 +109,7 @@ pub struct ConvergeRooms {
 pub struct InstanceConverge {
     shared: Arc<Shared>,
     subscription: Subscription,
+    zones: Subscription,
     sweeps: Mutex<Sweeps>,
 }
 
@@ -145,6 +150,7 @@ impl InstanceConverge {
     /// A converger over these rooms.
     pub fn new(rooms: ConvergeRooms, limits: ConvergeLimits) -> InstanceConverge {
         let subscription = rooms.store.subscribe::<Instance>();
+        let zones = rooms.store.subscribe::<ZoneCondition>();
         let slots = Semaphore::new(rooms.driver.calls_at_once().clamp(1, Semaphore::MAX_PERMITS));
         let shared = Shared {
             rooms,
@@ -154,7 +160,7 @@ impl InstanceConverge {
             unreachable: Mutex::default(),
             wake: Notify::new(),
         };
-        InstanceConverge { shared: Arc::new(shared), subscription, sweeps: Mutex::default() }
+        InstanceConverge { shared: Arc::new(shared), subscription, zones, sweeps: Mutex::default() }
     }
 
     /// How many instances have a task now.
@@ -257,6 +263,7 @@ impl Reconciler for InstanceConverge {
             biased;
             dirty = self.subscription.next() => self.put_back(dirty),
             () = self.shared.wake.notified() => {}
+            _ = self.zones.next() => self.sweeps.lock().wanted = true,
             () = self.shared.rooms.driver.changed() => self.sweeps.lock().wanted = true,
             () = timer => {}
         }
@@ -264,6 +271,9 @@ impl Reconciler for InstanceConverge {
 
     async fn activate(&self) -> ConvergeStatus {
         // The comparison comes first: after a start it tells what is left of the work that was under way.
+        if self.zones.take().is_some() {
+            self.sweeps.lock().wanted = true;
+        }
         let swept = self.sweep_if_due().await;
         let keys = self.take_keys();
         let started = self.start_steps(&keys);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use puffer_compute::DriverError;
 use puffer_core::ErrorClass;
 use puffer_core::ec2::{Image, Instance, InstanceState as State, StateReason};
-use puffer_inventory::{images, instances};
+use puffer_inventory::{images, instances, zones};
 use puffer_store::{StoreError, Transaction};
 use tokio::time::Instant;
 
@@ -82,7 +82,11 @@ impl Shared {
     }
 
     async fn run(&self, key: &Arc<str>, instance: &Instance) -> Result<Outcome, StoreError> {
+        let zone = &instance.zone;
         let done = within(self.limits.launch, "launch", async {
+            if self.rooms.store.read(|r| zones::is_down(r, zone)) {
+                return Err(DriverError::InsufficientCapacity(format!("zone {zone} is down")));
+            }
             let spec = self.spec(instance).await?;
             if instance.has_disk {
                 self.rooms.driver.start(&spec).await
@@ -149,6 +153,12 @@ impl Shared {
     }
 
     async fn reboot(&self, key: &Arc<str>, instance: &Instance) -> Result<Outcome, StoreError> {
+        let zone = &instance.zone;
+        if self.rooms.store.read(|r| zones::is_down(r, zone)) {
+            let error =
+                DriverError::Transient(format!("{} cannot be reached: zone {zone} is down", instance.id));
+            return Ok(self.again(key, error));
+        }
         let done = match self.rooms.store.read(|r| images::waiting_for_rest(r, &instance.id).is_empty()) {
             true => {
                 let reboot = async { self.rooms.driver.reboot(&self.spec(instance).await?).await };

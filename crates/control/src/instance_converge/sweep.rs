@@ -16,7 +16,7 @@ use super::{Shared, reasons};
 const BATCH_MAX: usize = 500;
 
 /// What the driver has, by instance id.
-type Listed = BTreeMap<String, DriverInstance>;
+pub(super) type Listed = BTreeMap<String, DriverInstance>;
 
 /// How an instance's record disagrees with the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,7 @@ impl Shared {
     pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), DriverError> {
         let listed = self.list().await?;
         self.note_reachability(&listed).await;
+        self.follow_zones(&listed);
         let suspects = self.suspects(&listed);
         if suspects.is_empty() {
             return Ok(());
@@ -181,6 +182,10 @@ impl Shared {
             unreachable.retain(|id, _| listed.get(id).is_some_and(out_of_reach));
             let verdict = |(id, seen): (&String, &DriverInstance)| {
                 let record = r.get::<Instance>(id).filter(|i| i.state == State::Running)?;
+                if zones::is_down(r, &record.zone) {
+                    // Nobody can be asked there: what the zone's failure made of the checks stays.
+                    return None;
+                }
                 if out_of_reach(seen) {
                     let since = *unreachable.entry(id.clone()).or_insert(now);
                     let lasting = now.saturating_duration_since(since) >= self.limits.impaired_after;
@@ -206,7 +211,7 @@ impl Shared {
         }
     }
 
-    fn give_back(&self, key: &Arc<str>) {
+    pub(super) fn give_back(&self, key: &Arc<str>) {
         let mut agenda = self.agenda.lock();
         if agenda.release(key) {
             agenda.set_due(Errand::Step, key, Instant::now());
@@ -314,6 +319,7 @@ mod tests {
                 instance_id: "i-1".to_owned(),
                 state,
                 trouble: trouble.map(str::to_owned),
+                suspended: false,
             });
             assert_eq!(judge(record, seen.as_ref()), finding, "{record:?} {machine:?}");
         }

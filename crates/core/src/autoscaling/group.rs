@@ -400,8 +400,8 @@ pub struct LaunchConfiguration {
     pub associate_public_ip: Option<bool>,
     /// Metadata service.
     pub metadata_options: Option<crate::ec2::MetadataOptions>,
-    /// Block device mappings as received, for the describe call.
-    pub block_device_mappings: Vec<serde_json::Value>,
+    /// `BlockDeviceMappings`: at most one, of the root volume.
+    pub block_device_mappings: Vec<crate::ec2::BlockDeviceSpec>,
     /// `EbsOptimized`.
     pub ebs_optimized: bool,
     /// `SpotPrice`.

@@ -69,6 +69,16 @@ pub struct BlockDeviceSpec {
     pub snapshot_id: Option<String>,
 }
 
+/// Names of the root device: what images of AWS call it.
+const ROOT_DEVICES: [&str; 3] = ["/dev/xvda", "/dev/sda1", "/dev/sda"];
+
+impl BlockDeviceSpec {
+    /// Whether it means the root volume.
+    pub fn is_root(&self) -> bool {
+        ROOT_DEVICES.contains(&self.device_name.as_str())
+    }
+}
+
 /// `InstanceMarketOptions` with the market `spot`: one-time, terminated when interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct SpotSpec {

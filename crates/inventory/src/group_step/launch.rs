@@ -80,6 +80,10 @@ fn of_configuration(c: &LaunchConfiguration) -> LaunchRequest {
         metadata_options: c.metadata_options.clone().unwrap_or_default(),
         detailed_monitoring: c.detailed_monitoring,
         ebs_optimized: c.ebs_optimized,
+        root_volume_gib: c
+            .block_device_mappings
+            .iter()
+            .find_map(|d| u32::try_from(d.volume_size_gib.filter(|_| d.is_root())?).ok()),
         spot: c
             .spot_price
             .as_ref()

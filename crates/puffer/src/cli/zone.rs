@@ -23,12 +23,12 @@ pub(super) struct Args {
 enum Command {
     /// Show the zones
     List,
-    /// Declare a zone down: launches there fail, its instances' status checks are impaired
+    /// Take a zone down: launches there fail, its instances hold still and answer nobody
     Down {
         /// Name, such as us-east-1a
         zone: String,
     },
-    /// Declare a zone up again
+    /// Bring a zone up again: what is left of its instances goes on where it was
     Up {
         /// Name
         zone: String,

@@ -21,6 +21,7 @@ impl Invariant for RecordsMatchMachines {
                 (Some(InstanceState::Running), DriverState::Running)
                     | (Some(InstanceState::Stopped), DriverState::Stopped)
             );
+            holds!(!machine.is_held(), "{id} is held still and its zone is up");
             holds!(agree, "{id} is {state:?} and on record as {record:?}");
         }
         for (id, instance) in now.view.instances.iter().filter(|(_, i)| i.state.is_alive()) {

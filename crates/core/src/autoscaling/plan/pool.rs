@@ -25,7 +25,13 @@ pub(super) fn take(
             let members = view.members.iter().zip(stays.iter());
             members.filter(|(m, stays)| **stays && m.member.zone == zone).count()
         };
-        let ready = (0..stays.len()).filter(|&i| !stays[i] && view.members[i].can_be_taken());
+        // A start in a zone without capacity, or in one the group is shifted away from, would only fail like a launch there.
+        let is_open = |zone: &str| {
+            let waits = view.group.zone_backoff.get(zone).is_some_and(|(_, until)| view.now < *until);
+            !waits && !view.group.shifted_from(zone, view.now)
+        };
+        let may = |i: usize| view.members[i].can_be_taken() && is_open(&view.members[i].member.zone);
+        let ready = (0..stays.len()).filter(|&i| !stays[i] && may(i));
         let first = ready.min_by_key(|&i| {
             let m = view.members[i].member;
             (in_zone(&m.zone), m.added_at, &m.instance_id)

@@ -24,7 +24,7 @@ pub use reaction::{
     DATAPOINTS_MAX, PERIOD_S_MAX, Reaction, TAG_METRIC_PERIOD, TAG_SCALE_IN_DATAPOINTS,
     TAG_SCALE_OUT_DATAPOINTS,
 };
-pub use step::{STEPS_MAX, decide_step, step_for, validate_steps};
+pub use step::{STEPS_MAX, aggregate, decide_step, step_for, validate_steps};
 pub use target::{SCALE_IN_SHARE_MAX, Side, decide_target};
 
 use super::policy::{AdjustmentType, ScalingPolicy};

@@ -2,6 +2,8 @@
 //!
 //! While instances warm up, the adjustment starts from the capacity without them, and the result never falls below what is
 //! wanted already; so a breach that lasts launches once, and one that grows launches the rest.
+//!
+//! The metric's value is what `MetricAggregationType` makes of the alarm's datapoints ([`aggregate`]).
 //! Source: EC2 Auto Scaling guide, "Step and simple scaling policies".
 
 use super::{Capacity, Decision, Keep, adjusted};
@@ -9,6 +11,23 @@ use crate::autoscaling::{AdjustmentType, StepAdjustment};
 
 /// Steps of a policy at most (PutScalingPolicy).
 pub const STEPS_MAX: usize = 20;
+
+/// The value that steps are chosen by: `Minimum`, `Maximum` or `Average` of the datapoints that speak for the alarm's state.
+///
+/// In `ALARM` those are the ones that cross the threshold: with "M of N", the others say that the breach was not there all the
+/// time, not how far it went, and would pull an average to the wrong side of the threshold. If none crosses it (a state set by
+/// hand) and in other states, all count. `None` without data.
+pub fn aggregate(aggregation: &str, datapoints: &[f64], breaches: impl Fn(f64) -> bool) -> Option<f64> {
+    let crossing: Vec<f64> = datapoints.iter().copied().filter(|d| breaches(*d)).collect();
+    let points = if crossing.is_empty() { datapoints } else { &crossing };
+    let n = points.len();
+    match aggregation {
+        _ if n == 0 => None,
+        "Minimum" => points.iter().copied().reduce(f64::min),
+        "Maximum" => points.iter().copied().reduce(f64::max),
+        _ => Some(points.iter().sum::<f64>() / n as f64),
+    }
+}
 
 /// The step for a difference (metric − threshold): at and above the threshold a step holds its lower bound, below it its upper.
 pub fn step_for(steps: &[StepAdjustment], diff: f64) -> Option<&StepAdjustment> {

@@ -103,6 +103,27 @@ fn bounds_of_steps_are_closed_on_the_side_of_the_threshold() {
 }
 
 #[test]
+fn datapoints_are_aggregated_as_the_policy_says() {
+    let above = |d: f64| d > 50.0;
+    let table: [(&str, &[f64], Option<f64>); 9] = [
+        ("Average", &[60.0, 70.0, 95.0], Some(75.0)),
+        ("Minimum", &[60.0, 70.0, 95.0], Some(60.0)),
+        ("Maximum", &[60.0, 95.0, 70.0], Some(95.0)),
+        ("Average", &[80.0], Some(80.0)),
+        // Three of five: those that do not cross the threshold do not count.
+        ("Average", &[60.0, 10.0, 70.0, 20.0, 95.0], Some(75.0)),
+        ("Minimum", &[60.0, 10.0, 70.0, 20.0, 95.0], Some(60.0)),
+        // Set by hand.
+        ("Average", &[10.0, 20.0], Some(15.0)),
+        ("Maximum", &[10.0, 20.0], Some(20.0)),
+        ("Average", &[], None),
+    ];
+    for (aggregation, datapoints, want) in table {
+        assert_eq!(aggregate(aggregation, datapoints, above), want, "{aggregation} of {datapoints:?}");
+    }
+}
+
+#[test]
 fn steps_must_fit_together() {
     let (out, inward) = guide_steps();
     assert_eq!(validate_steps(&out), Ok(()));
