@@ -221,7 +221,7 @@ fn config(port: u16) -> BalancerConfig {
     let load_balancer = LoadBalancerConfig {
         arn: "balancer".into(),
         kind: LoadBalancerKind::Application,
-        nodes: vec![NodeConfig { zone: "z".into(), address }],
+        nodes: vec![NodeConfig { zone: "z".into(), address, deaf: false }],
         attributes: LoadBalancerAttributes::default(),
         listeners: vec![listener],
     };

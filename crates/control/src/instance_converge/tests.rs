@@ -329,7 +329,7 @@ async fn guests_in_a_zone_that_is_down_hold_still_and_go_on_later() {
     assert!(ids.iter().all(|id| world.get(id).instance_status == StatusCheck::Impaired));
     assert_eq!(world.get(&other[0]).system_status, StatusCheck::Ok);
     world.edit(|tx| instances::request_reboot(tx, &ids[..1]).map(|_| ())).await.unwrap();
-    world.edit(|tx| instances::request_stop(tx, &ids[1..], now).map(|_| ())).await.unwrap();
+    world.edit(|tx| instances::request_stop(tx, &ids[1..], false, now).map(|_| ())).await.unwrap();
     world.until_state(&ids[1..], State::Stopped).await;
     let refused = world.edit(|tx| instances::request_start(tx, &ids[1..], now).map(|_| ())).await;
     assert!(matches!(refused, Err(instances::InstanceError::ZoneDown { .. })), "{refused:?}");
