@@ -57,8 +57,8 @@ def test_random_answers(round_):
         if answer["operation"] not in services.operation_names:
             continue
         operation = services.operation_model(answer["operation"])
-        response = {"status_code": 200, "headers": {}, "body": answer["body"].encode()}
+        response = {"status_code": 200, "headers": {}, "body": bytes.fromhex(answer["body"])}
         parsed = botocore.parsers.create_parser(answer["protocol"]).parse(response, operation.output_shape)
         parsed.pop("ResponseMetadata", None)
         meaning = known(answer["meaning"], operation.output_shape) if operation.output_shape else {}
-        assert plain(parsed) == meaning, (answer["operation"], answer["protocol"], answer["body"])
+        assert plain(parsed) == meaning, (answer["operation"], answer["protocol"], response["body"])

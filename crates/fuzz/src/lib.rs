@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     protocols::QUERY,
     protocols::EC2_QUERY,
     protocols::JSON,
+    protocols::CBOR,
     protocols::XML,
     protocols::ANSWERS,
     protocols::AUTHORIZATION,

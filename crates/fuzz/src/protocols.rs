@@ -142,6 +142,28 @@ fn json_bodies(data: &[u8]) {
     decode_input(protocol, &Form::Json(&body), &mut *again).expect("our own request");
 }
 
+pub(crate) const CBOR: Target = Target {
+    name: "cbor",
+    run: cbor_bodies,
+    seeds: &[
+        b"PutMetricData\n\xa2iNamespaceaajMetricData\x81\xa4jMetricNameamjDimensions\x81\xa2dNameaneValueaviTimestamp\xc1\x1ak\x01\x0f\xc0eValue\xf9\x3e\x00",
+        b"PutMetricAlarm\n\xbfiAlarmName\x7faaabab\xffiThreshold\xfb\x3f\xf8\x00\x00\x00\x00\x00\x00gMetrics\x9f\xa2bIdbm1jReturnData\xf5\xff\xff",
+    ],
+    words: &["iNamespace", "jMetricData", "eValue", "iTimestamp", "\u{1}", "\u{18}", "\u{1b}", "aa", "iAlarmName", "gMetrics"],
+};
+
+fn cbor_bodies(data: &[u8]) {
+    let Some((operation, body)) = operation(Protocol::Cbor, data) else { return };
+    let mut input = (operation.new_input)();
+    if decode_input(Protocol::Cbor, &Form::Cbor(body), &mut *input).is_err() {
+        return;
+    }
+    let _ = validate::validate(operation.service, &*input);
+    let body = encode_input(Protocol::Cbor, operation, &*input);
+    let mut again = (operation.new_input)();
+    decode_input(Protocol::Cbor, &Form::Cbor(&body), &mut *again).expect("our own request");
+}
+
 pub(crate) const XML: Target = Target {
     name: "xml",
     run: |data| {
@@ -165,7 +187,7 @@ pub(crate) const ANSWERS: Target =
 
 /// Whatever stands in a record, the answer that shows it can be read.
 fn answers(data: &[u8]) {
-    for protocol in [Protocol::Query, Protocol::Ec2, Protocol::Json { minor: 1 }] {
+    for protocol in [Protocol::Query, Protocol::Ec2, Protocol::Json { minor: 1 }, Protocol::Cbor] {
         let Some((operation, body)) = operation(protocol, data) else { continue };
         let mut output = (operation.new_output)();
         if json::decode(body, &mut *output).is_err() {

@@ -27,8 +27,9 @@ fn main() -> std::io::Result<()> {
                     Protocol::Query => "query",
                     Protocol::Ec2 => "ec2",
                     Protocol::Json { .. } => "json",
+                    Protocol::Cbor => "smithy-rpc-v2-cbor",
                 },
-                "body": String::from_utf8_lossy(&reply.body),
+                "body": reply.body.iter().map(|b| format!("{b:02x}")).collect::<String>(),
                 "meaning": serde_json::from_slice::<serde_json::Value>(&meaning)?,
             });
             writeln!(out, "{line}")?;

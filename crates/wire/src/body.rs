@@ -9,7 +9,7 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::query::{self, Params};
 use crate::schema::{OperationSchema, Protocol};
 use crate::value::Shape;
-use crate::{json, xml};
+use crate::{cbor, json, xml};
 
 /// What a request carries, as far as routing had to take it apart.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub enum Form<'a> {
     Params(Params<'a>),
     /// A JSON body.
     Json(&'a [u8]),
+    /// A CBOR body.
+    Cbor(&'a [u8]),
 }
 
 /// The body without its content encoding: SDKs compress large `PutMetricData` requests.
@@ -49,6 +51,7 @@ pub fn decode_input(protocol: Protocol, form: &Form<'_>, input: &mut dyn Shape) 
     match form {
         Form::Params(params) => query::decode(protocol, params, input),
         Form::Json(body) => json::decode(body, input),
+        Form::Cbor(body) => cbor::decode(body, input),
     }
 }
 
@@ -59,6 +62,11 @@ pub fn encode_input(protocol: Protocol, operation: &OperationSchema, input: &dyn
         Protocol::Json { .. } => {
             let mut out = Vec::new();
             json::encode(input, &mut out);
+            out
+        }
+        Protocol::Cbor => {
+            let mut out = Vec::new();
+            cbor::encode(input, &mut out);
             out
         }
     }
@@ -74,5 +82,6 @@ pub fn decode_output(
     match protocol {
         Protocol::Query | Protocol::Ec2 => xml::decode(protocol, operation, body, output),
         Protocol::Json { .. } => json::decode(body, output),
+        Protocol::Cbor => cbor::decode(body, output),
     }
 }

@@ -4,6 +4,7 @@
 //! one codec that serves every shape of every service, writes straight into the output buffer and reads straight into the
 //! struct, without a tree in between.
 
+pub mod cbor;
 pub mod json;
 pub mod limits;
 pub mod query;

@@ -3,7 +3,7 @@
 use crate::fault::Fault;
 use crate::schema::{OperationSchema, Protocol, ServiceSchema};
 use crate::value::Shape;
-use crate::{json, xml};
+use crate::{cbor, json, xml};
 
 /// First capacity of an answer's buffer, in bytes: one group with its instances fits.
 const BODY_BYTES_FIRST: usize = 4096;
@@ -17,6 +17,8 @@ pub struct Reply {
     pub content_type: &'static str,
     /// The `X-Amzn-Errortype` header.
     pub error_type: Option<String>,
+    /// The `smithy-protocol` header.
+    pub smithy_protocol: Option<&'static str>,
     /// The `x-amzn-query-error` header.
     pub query_error: Option<String>,
     /// The body.
@@ -30,11 +32,13 @@ impl Reply {
             Protocol::Ec2 => "text/xml;charset=UTF-8",
             Protocol::Json { minor: 0 } => "application/x-amz-json-1.0",
             Protocol::Json { .. } => "application/x-amz-json-1.1",
+            Protocol::Cbor => "application/cbor",
         };
         Reply {
             status,
             content_type,
             error_type: None,
+            smithy_protocol: (protocol == Protocol::Cbor).then_some(crate::route::SMITHY_CBOR),
             query_error: None,
             body: Vec::with_capacity(BODY_BYTES_FIRST),
         }
@@ -53,8 +57,10 @@ impl Reply {
                 xml::encode(protocol, operation, output, request_id, &mut reply.body);
             }
             // Operations without an output answer nothing at all.
-            Protocol::Json { .. } if std::ptr::eq(operation.output, &crate::schema::UNIT) => {}
+            Protocol::Json { .. } | Protocol::Cbor
+                if std::ptr::eq(operation.output, &crate::schema::UNIT) => {}
             Protocol::Json { .. } => json::encode(output, &mut reply.body),
+            Protocol::Cbor => cbor::encode(output, &mut reply.body),
         }
         reply
     }
@@ -72,8 +78,11 @@ impl Reply {
                 let namespace = service.map_or("", |s| s.xml_namespace);
                 xml::encode_error(protocol, namespace, fault, request_id, &mut reply.body);
             }
-            Protocol::Json { .. } => {
-                json::encode_error(service, fault, &mut reply.body);
+            Protocol::Json { .. } | Protocol::Cbor => {
+                match protocol {
+                    Protocol::Cbor => cbor::encode_error(service, fault, &mut reply.body),
+                    _ => json::encode_error(service, fault, &mut reply.body),
+                }
                 reply.error_type = Some(json::exception_name(service, fault).to_owned());
                 if service.is_some_and(|s| s.query_compatible) {
                     let blame = if fault.sender { "Sender" } else { "Receiver" };

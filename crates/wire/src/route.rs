@@ -1,4 +1,5 @@
-//! All services share one port. A request says whose it is, in this order: the `X-Amz-Target` header, then the parameters
+//! All services share one port. A request says whose it is, in this order: the `X-Amz-Target` header, the path (of Smithy's RPC
+//! v2: `/service/<name>/operation/<name>`), then the parameters
 //! `Action` and `Version`, then the credential scope. The scope comes last because old clients guess it from the host name,
 //! and are wrong when the host is an IP address.
 
@@ -64,6 +65,9 @@ const EC2_VERSIONS: [&str; 50] = [
     "2016-11-15",
 ];
 
+/// What the `smithy-protocol` header of requests and answers in CBOR says.
+pub(crate) const SMITHY_CBOR: &str = "rpc-v2-cbor";
+
 /// Whose request it is.
 #[derive(Debug)]
 pub struct Route<'a> {
@@ -94,6 +98,7 @@ pub fn route<'a>(
 ) -> Result<Route<'a>, Box<Lost>> {
     match head.header("x-amz-target") {
         Some(target) => by_target(services, head, target, body),
+        None if head.header("smithy-protocol").is_some() => by_path(services, head, body),
         None => by_action(services, head, body),
     }
 }
@@ -117,6 +122,35 @@ fn by_target<'a>(
     match service.operation(name) {
         Some(operation) => Ok(Route { operation, protocol, form: Form::Json(body) }),
         None => Err(unknown(Some(service), protocol, &format!("The operation {name} is not served."))),
+    }
+}
+
+fn by_path<'a>(
+    services: &[&'static ServiceSchema],
+    head: &RequestHead<'a>,
+    body: &'a [u8],
+) -> Result<Route<'a>, Box<Lost>> {
+    let protocol = Protocol::Cbor;
+    let asked = head.header("smithy-protocol").unwrap_or_default();
+    if asked != SMITHY_CBOR {
+        return Err(unknown(None, protocol, &format!("The protocol {asked} is not served.")));
+    }
+    // Whatever stands before the service is the endpoint's own path.
+    let mut parts = head.path.rsplit('/');
+    let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(operation), Some("operation"), Some(service), Some("service")) => Some((service, operation)),
+        _ => None,
+    };
+    let Some((name, operation)) = found else {
+        return Err(unknown(None, protocol, "The path does not name a service and an operation."));
+    };
+    let service = services.iter().copied().find(|s| s.speaks_cbor() && s.target_prefix == name);
+    let Some(service) = service else {
+        return Err(unknown(None, protocol, &format!("No service {name} is served in CBOR.")));
+    };
+    match service.operation(operation) {
+        Some(operation) => Ok(Route { operation, protocol, form: Form::Cbor(body) }),
+        None => Err(unknown(Some(service), protocol, &format!("The operation {operation} is not served."))),
     }
 }
 
@@ -173,7 +207,7 @@ pub fn invalid_action(service: &ServiceSchema, protocol: Protocol, action: &str)
             "InvalidAction",
             format!("Could not find operation {action} for version {}", service.version),
         ),
-        Protocol::Json { .. } => {
+        Protocol::Json { .. } | Protocol::Cbor => {
             Fault::sender("InvalidAction", format!("The operation {action} is not served.")).with_status(404)
         }
     }

@@ -16,6 +16,8 @@ pub enum Protocol {
         /// `1.0` or `1.1`.
         minor: u8,
     },
+    /// Smithy's RPC v2 with CBOR.
+    Cbor,
 }
 
 /// A service.
@@ -29,7 +31,8 @@ pub struct ServiceSchema {
     pub signing_name: &'static str,
     /// Namespace of XML answers.
     pub xml_namespace: &'static str,
-    /// Part of `X-Amz-Target` before the dot; empty if the service is not spoken to in JSON.
+    /// Part of `X-Amz-Target` before the dot, and the service's name in the paths of CBOR requests; empty if it is spoken to in
+    /// neither.
     pub target_prefix: &'static str,
     /// In order of preference.
     pub protocols: &'static [Protocol],
@@ -50,6 +53,11 @@ impl ServiceSchema {
     /// The JSON protocol of this service, if it has one.
     pub fn json(&self) -> Option<Protocol> {
         self.protocols.iter().copied().find(|p| matches!(p, Protocol::Json { .. }))
+    }
+
+    /// Whether the service is spoken to in CBOR.
+    pub fn speaks_cbor(&self) -> bool {
+        self.protocols.contains(&Protocol::Cbor)
     }
 
     /// The form protocol (query or EC2 query) of this service, if it has one.

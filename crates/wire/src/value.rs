@@ -10,6 +10,15 @@ use crate::schema::{self, Schema};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EpochMillis(pub i64);
 
+impl fmt::Display for EpochMillis {
+    /// In ISO 8601, as the query protocols have it: `2026-11-21T03:28:00.123Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        crate::time::write_iso(&mut text, *self);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
 /// Bytes that the protocols carry in base64.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Blob(pub Vec<u8>);

@@ -29,6 +29,29 @@ pub(super) struct Endpoint {
     pub(super) secret_access_key: String,
 }
 
+/// What a request carries.
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) path: &'static str,
+    /// Headers beyond those that every request has; all are signed.
+    pub(super) headers: Vec<(&'static str, &'static str)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Message {
+    /// A request of the query protocol.
+    pub(super) fn query(body: impl Into<Vec<u8>>) -> Message {
+        let headers = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+        Message { path: "/", headers, body: body.into() }
+    }
+}
+
+impl From<String> for Message {
+    fn from(body: String) -> Message {
+        Message::query(body)
+    }
+}
+
 /// What a run found.
 pub(super) struct Figures {
     pub(super) per_second: f64,
@@ -64,20 +87,26 @@ impl Client {
         Ok(Client { stream, signer, host: to.address.clone(), buffer: Vec::new() })
     }
 
-    /// The bytes of a signed query request.
-    fn request(&self, body: &str) -> anyhow::Result<Vec<u8>> {
+    /// The bytes of a signed request.
+    fn request(&self, message: &Message) -> anyhow::Result<Vec<u8>> {
         let mut headers = http::HeaderMap::new();
         headers.insert("host", self.host.parse()?);
-        headers.insert("content-type", "application/x-www-form-urlencoded; charset=utf-8".parse()?);
-        let head = RequestHead { method: "POST", path: "/", query: "", headers: &headers };
-        let (date, authorization) = sign(&self.signer, &head, body.as_bytes(), unix_ms());
-        Ok(format!(
-            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded; charset=utf-8\r\n\
-             x-amz-date: {date}\r\nauthorization: {authorization}\r\ncontent-length: {}\r\n\r\n{body}",
-            self.host,
-            body.len()
-        )
-        .into_bytes())
+        for (name, value) in &message.headers {
+            headers.insert(*name, value.parse()?);
+        }
+        let head = RequestHead { method: "POST", path: message.path, query: "", headers: &headers };
+        let (date, authorization) = sign(&self.signer, &head, &message.body, unix_ms());
+        let mut request = format!(
+            "POST {} HTTP/1.1\r\nx-amz-date: {date}\r\nauthorization: {authorization}\r\ncontent-length: {}\r\n",
+            message.path,
+            message.body.len()
+        );
+        for (name, value) in &headers {
+            request.push_str(&format!("{name}: {}\r\n", value.to_str()?));
+        }
+        let mut request = (request + "\r\n").into_bytes();
+        request.extend_from_slice(&message.body);
+        Ok(request)
     }
 
     /// Sends bytes and reads one answer; gives its length.
@@ -104,22 +133,28 @@ impl Client {
         Ok(total)
     }
 
-    /// Makes one call; gives the answer's body.
+    /// Makes one call of the query protocol; gives the answer's body.
     pub(super) async fn call(&mut self, body: &str) -> anyhow::Result<String> {
-        let request = self.request(body)?;
+        let request = self.request(&Message::query(body))?;
         self.exchange(&request).await.with_context(|| format!("calling {body}"))?;
         let text = std::str::from_utf8(&self.buffer)?;
         Ok(text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
     }
+
+    /// Sends one message whose answer does not matter as long as it is a good one.
+    pub(super) async fn send(&mut self, message: &Message) -> anyhow::Result<()> {
+        let request = self.request(message)?;
+        self.exchange(&request).await.map(drop)
+    }
 }
 
 /// Runs `bodies(connection)` on each connection in turn for `length`, after a warm-up of a fifth of it.
-pub(super) async fn run(
+pub(super) async fn run<M: Into<Message>>(
     server: &Server,
     service: &str,
     n_connections: usize,
     length: Duration,
-    bodies: impl Fn(usize) -> Vec<String>,
+    bodies: impl Fn(usize) -> Vec<M>,
 ) -> anyhow::Result<Figures> {
     let begin = now();
     let (measure_from, end) = (begin + length / 5, begin + length + length / 5);
@@ -127,14 +162,14 @@ pub(super) async fn run(
     let local = tokio::task::LocalSet::new();
     for i in 0..n_connections {
         let mut client = Client::connect(&server.endpoint, service).await?;
-        let bodies = bodies(i);
+        let messages: Vec<Message> = bodies(i).into_iter().map(M::into).collect();
         tasks.spawn_local_on(
             async move {
                 let mut latencies_us = Vec::new();
                 let mut answer_bytes = 0;
                 'signed: loop {
                     let requests: Vec<Vec<u8>> =
-                        bodies.iter().map(|b| client.request(b)).collect::<anyhow::Result<_>>()?;
+                        messages.iter().map(|m| client.request(m)).collect::<anyhow::Result<_>>()?;
                     let signed = now();
                     loop {
                         for request in &requests {
@@ -191,8 +226,9 @@ pub(super) async fn run(
     })
 }
 
+/// Now, in milliseconds since 1970.
 #[allow(clippy::disallowed_methods)]
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

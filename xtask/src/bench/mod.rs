@@ -7,6 +7,7 @@ mod fleet;
 mod launch;
 mod load;
 mod machine;
+mod metrics;
 mod plan;
 mod proxies;
 mod reaction;
@@ -32,6 +33,8 @@ enum Bench {
     Reaction(reaction::Args),
     /// 20,000 simulated instances in 1,000 groups: time to make them, then CPU and memory while nothing happens
     Fleet(fleet::Args),
+    /// Data points per second of PutMetricData, and the memory of a million live series
+    Metrics(metrics::Args),
     /// Instructions of deciding a group of 1,000 instances (needs valgrind)
     Plan(plan::Args),
 }
@@ -43,6 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Bench::Launch(args) => launch::run(args),
         Bench::Reaction(args) => reaction::run(args),
         Bench::Fleet(args) => fleet::run(args),
+        Bench::Metrics(args) => metrics::run(args),
         Bench::Plan(args) => plan::run(args),
     }
 }

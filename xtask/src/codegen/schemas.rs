@@ -121,7 +121,7 @@ fn service(m: &ServiceModel<'_>, out: &mut String) -> Result<()> {
             ("ec2", _) => protocols.push("Protocol::Ec2".to_owned()),
             ("json", Some("1.1")) => protocols.push("Protocol::Json { minor: 1 }".to_owned()),
             ("json", _) => protocols.push("Protocol::Json { minor: 0 }".to_owned()),
-            ("smithy-rpc-v2-cbor", _) => {} // No client that matters prefers it while JSON is offered.
+            ("smithy-rpc-v2-cbor", _) => protocols.push("Protocol::Cbor".to_owned()),
             (other, _) => bail!("{}: no codec for {other}", m.service),
         }
     }

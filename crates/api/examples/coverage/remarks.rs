@@ -185,7 +185,8 @@ fn sns(operation: &str) -> Option<&'static str> {
             "Standard topics with a DisplayName. Refused: FIFO, other attributes, data protection."
         }
         "Subscribe" | "SetSubscriptionAttributes" => {
-            "Protocols `sqs` and `http`, with RawMessageDelivery. Refused: https, email, SMS, Lambda, filter and redrive policies."
+            "Protocols `sqs`, `http` and `https` (certificates are verified against the system's authorities), with RawMessageDelivery. \
+             Refused: email, SMS, Lambda, filter and redrive policies."
         }
         "Publish" => "Messages are not signed. Refused: message attributes, phone numbers, FIFO.",
         _ => return None,

@@ -41,10 +41,14 @@ async fn subscribe(cx: Arc<Ctx>, input: shape::SubscribeInput) -> Result<shape::
     let topic_arn = input.topic_arn.unwrap_or_default();
     let endpoint = input.endpoint.unwrap_or_default();
     let protocol = match input.protocol.as_deref() {
-        Some("http") if HttpTarget::parse(&endpoint).is_none() => return Err(invalid("Endpoint")),
-        Some("http") => SubscriptionProtocol::Http,
+        Some(scheme @ ("http" | "https")) => {
+            // The URL must say the same as the protocol.
+            let tls = scheme == "https";
+            HttpTarget::parse(&endpoint).filter(|t| t.tls == tls).ok_or_else(|| invalid("Endpoint"))?;
+            if tls { SubscriptionProtocol::Https } else { SubscriptionProtocol::Http }
+        }
         Some("sqs") => SubscriptionProtocol::Sqs,
-        Some(known @ ("https" | "email" | "email-json" | "sms" | "application" | "lambda" | "firehose")) => {
+        Some(known @ ("email" | "email-json" | "sms" | "application" | "lambda" | "firehose")) => {
             return Err(unsupported(&format!("the protocol {known}")));
         }
         _ => return Err(invalid("Protocol")),

@@ -45,9 +45,11 @@ impl Record for HttpDelivery {
     }
 }
 
-/// An `http://` URL, as far as a POST needs it.
+/// An `http://` or `https://` URL, as far as a POST needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpTarget {
+    /// Over TLS.
+    pub tls: bool,
     /// Name or address.
     pub host: String,
     /// Port.
@@ -57,22 +59,37 @@ pub struct HttpTarget {
 }
 
 impl HttpTarget {
-    /// Takes a URL apart; `None` if it is not plain HTTP, or has a user in it.
+    /// Takes a URL apart; `None` if it is of another scheme, or has a user in it.
     pub fn parse(url: &str) -> Option<HttpTarget> {
-        let rest = url.strip_prefix("http://")?;
+        let (tls, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (None, rest) => (true, rest?),
+        };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let path = path.split('#').next().unwrap_or("");
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().ok().filter(|p| *p != 0)?),
-            None => (authority, 80),
+            None => (authority, HttpTarget::default_port(tls)),
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if host.is_empty() || !host.chars().all(plain) || path.chars().any(|c| c.is_control() || c == ' ') {
             return None;
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Some(HttpTarget { host: host.to_owned(), port, path })
+        Some(HttpTarget { tls, host: host.to_owned(), port, path })
+    }
+
+    /// The `Host` header: the port only where it is not the usual one.
+    pub fn authority(&self) -> String {
+        match self.port == HttpTarget::default_port(self.tls) {
+            true => self.host.clone(),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    fn default_port(tls: bool) -> u16 {
+        if tls { 443 } else { 80 }
     }
 }
 
@@ -82,13 +99,17 @@ mod tests {
 
     #[test]
     fn urls_come_apart() {
-        let target =
-            |host: &str, port, path: &str| Some(HttpTarget { host: host.into(), port, path: path.into() });
+        let of = |tls, host: &str, port, path: &str| {
+            Some(HttpTarget { tls, host: host.into(), port, path: path.into() })
+        };
+        let target = |host, port, path| of(false, host, port, path);
         let table = [
             ("http://a.example/x?y=1#z", target("a.example", 80, "/x?y=1")),
             ("http://127.0.0.1:8080", target("127.0.0.1", 8080, "/")),
             ("http://h?q", target("h", 80, "/?q")),
-            ("https://h/", None),
+            ("https://h/", of(true, "h", 443, "/")),
+            ("https://h:8443/x", of(true, "h", 8443, "/x")),
+            ("ftp://h/", None),
             ("http://user@h/", None),
             ("http://h:0/", None),
             ("http://h/a b", None),
@@ -98,6 +119,8 @@ mod tests {
         for (url, want) in table {
             assert_eq!(HttpTarget::parse(url), want, "{url}");
         }
+        let authority = |url| HttpTarget::parse(url).unwrap().authority();
+        assert_eq!((authority("https://h/").as_str(), authority("http://h:443/").as_str()), ("h", "h:443"));
     }
 
     #[test]

@@ -34,6 +34,8 @@ impl Record for Topic {
 pub enum SubscriptionProtocol {
     /// POST requests to a URL.
     Http,
+    /// The same over TLS.
+    Https,
     /// Messages into a queue.
     Sqs,
 }
@@ -43,6 +45,7 @@ impl SubscriptionProtocol {
     pub fn name(self) -> &'static str {
         match self {
             SubscriptionProtocol::Http => "http",
+            SubscriptionProtocol::Https => "https",
             SubscriptionProtocol::Sqs => "sqs",
         }
     }

@@ -50,7 +50,7 @@ pub fn publish(
                     tracing::warn!(queue = queue.name, topic = topic.arn, %error, "a notification is lost");
                 }
             }
-            SubscriptionProtocol::Http => post(tx, &subscription, "Notification", &id, body, now),
+            SubscriptionProtocol::Http | SubscriptionProtocol::Https => post(tx, &subscription, "Notification", &id, body, now),
         }
     }
     id

@@ -32,6 +32,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 /// Answers requests, whatever connection they come by.
@@ -119,6 +120,7 @@ impl Desk {
     fn refuse(&self, head: &Parts, fault: Fault) -> Response<Full<Bytes>> {
         let protocol = match head.headers.contains_key("x-amz-target") {
             true => Protocol::Json { minor: 1 },
+            false if head.headers.contains_key(SMITHY_PROTOCOL) => Protocol::Cbor,
             false => Protocol::Query,
         };
         let request_id = ids::uuid(&mut rand::rng());
@@ -134,7 +136,7 @@ fn oldest_signature(service: &ServiceSchema, protocol: Protocol) -> Oldest {
     match (service.name, protocol) {
         ("elb_2009", _) => Oldest::V1,
         (_, Protocol::Query | Protocol::Ec2) => Oldest::V2,
-        (_, Protocol::Json { .. }) => Oldest::V4,
+        (_, Protocol::Json { .. } | Protocol::Cbor) => Oldest::V4,
     }
 }
 
@@ -213,6 +215,9 @@ fn respond(reply: Reply, request_id: &str) -> Response<Full<Bytes>> {
     put(REQUEST_ID, request_id);
     if let Some(error_type) = &reply.error_type {
         put(ERROR_TYPE, error_type);
+    }
+    if let Some(protocol) = reply.smithy_protocol {
+        put(SMITHY_PROTOCOL, protocol);
     }
     if let Some(query_error) = &reply.query_error {
         put(QUERY_ERROR, query_error);

@@ -10,7 +10,7 @@ pub static SERVICE: ServiceSchema = ServiceSchema {
     signing_name: "monitoring",
     xml_namespace: "http://monitoring.amazonaws.com/doc/2010-08-01/",
     target_prefix: "GraniteServiceVersion20100801",
-    protocols: &[Protocol::Json { minor: 0 }, Protocol::Query],
+    protocols: &[Protocol::Cbor, Protocol::Json { minor: 0 }, Protocol::Query],
     query_compatible: true,
     errors: errors::ALL,
     operations: &[&OP_DELETE_ALARMS, &OP_DESCRIBE_ALARM_HISTORY, &OP_DESCRIBE_ALARMS, &OP_DESCRIBE_ALARMS_FOR_METRIC, &OP_DISABLE_ALARM_ACTIONS, &OP_ENABLE_ALARM_ACTIONS, &OP_GET_METRIC_DATA, &OP_GET_METRIC_STATISTICS, &OP_LIST_METRICS, &OP_LIST_TAGS_FOR_RESOURCE, &OP_PUT_COMPOSITE_ALARM, &OP_PUT_METRIC_ALARM, &OP_PUT_METRIC_DATA, &OP_SET_ALARM_STATE, &OP_TAG_RESOURCE, &OP_UNTAG_RESOURCE],

@@ -28,6 +28,7 @@ proptest! {
             let body = encode_input(protocol, operation, &*input);
             let form = match protocol {
                 Protocol::Json { .. } => Form::Json(&body),
+                Protocol::Cbor => Form::Cbor(&body),
                 _ => Form::Params(Params::parse(&body).unwrap()),
             };
             let mut again = (operation.new_input)();

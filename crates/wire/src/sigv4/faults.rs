@@ -10,7 +10,7 @@ pub enum Family {
     Ec2,
     /// `InvalidClientTokenId` and others, 403.
     Query,
-    /// The same, by their names in JSON, 400.
+    /// The same, by their names in JSON (and CBOR), 400.
     Json,
 }
 
@@ -19,7 +19,7 @@ impl From<Protocol> for Family {
         match protocol {
             Protocol::Ec2 => Family::Ec2,
             Protocol::Query => Family::Query,
-            Protocol::Json { .. } => Family::Json,
+            Protocol::Json { .. } | Protocol::Cbor => Family::Json,
         }
     }
 }

@@ -2,32 +2,36 @@
 //!
 //! A delivery is a record from the transaction that published the message until the endpoint has taken it, so it is made at
 //! least once: a server that dies between the endpoint's answer and the removal of the record delivers again. An endpoint
-//! that refuses (4xx) is not asked again; one that fails is, ever more rarely, and given up in the end.
+//! that refuses (4xx) is not asked again; one that fails is, ever more rarely, and given up in the end. One whose certificate is
+//! not trusted has failed: certificates get renewed.
 //! Source: SNS developer guide, "message delivery retries".
+
+mod post;
+#[cfg(test)]
+mod tests;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use puffer_core::event::Event;
-use puffer_core::messaging::{ATTEMPTS_MAX, HttpDelivery, HttpTarget, QueueMessage, retry_wait};
+use puffer_core::messaging::{ATTEMPTS_MAX, HttpDelivery, QueueMessage, retry_wait};
 use puffer_core::{Clock, Timestamp};
 use puffer_inventory::{messaging, notices};
 use puffer_store::{Store, StoreError, Subscription};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::Reconciler;
+use post::post;
+use trust::Trust;
 
 /// Longest time between two activations.
 const PERIOD: Duration = Duration::from_secs(30);
-/// From connecting to the answer's first line (what SNS gives an endpoint).
+/// From connecting to the answer's first line, TLS included (what SNS gives an endpoint).
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Deliveries at a time; the next ones wait for the slowest of them.
 const AT_ONCE: usize = 32;
-/// Bytes of an answer that are read to find its status.
-const STATUS_LINE_BYTES_MAX: usize = 512;
 /// Records removed in one transaction: bounds its length.
 const PRUNED_AT_ONCE: usize = 1_000;
 
@@ -37,6 +41,7 @@ pub struct Notify {
     clock: Arc<dyn Clock>,
     deliveries: Subscription,
     due: Mutex<Option<Timestamp>>,
+    trust: Arc<Trust>,
 }
 
 /// What an activation did.
@@ -57,9 +62,14 @@ enum Outcome {
 }
 
 impl Notify {
-    /// Over the messages of this store.
+    /// Over the messages of this store. Endpoints with TLS must show a certificate of an authority that the system trusts.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Notify {
-        Notify { deliveries: store.subscribe::<HttpDelivery>(), store, clock, due: Mutex::new(None) }
+        Notify::trusting(Trust::system(), store, clock)
+    }
+
+    fn trusting(trust: Trust, store: Store, clock: Arc<dyn Clock>) -> Notify {
+        let (deliveries, trust) = (store.subscribe::<HttpDelivery>(), Arc::new(trust));
+        Notify { deliveries, store, clock, due: Mutex::new(None), trust }
     }
 
     fn due_now(&self, now: Timestamp) -> Vec<Arc<HttpDelivery>> {
@@ -173,8 +183,9 @@ impl Reconciler for Notify {
         }
         let mut running = JoinSet::new();
         for delivery in due {
+            let trust = Arc::clone(&self.trust);
             running.spawn(async move {
-                let outcome = match tokio::time::timeout(DELIVERY_TIMEOUT, post(&delivery)).await {
+                let outcome = match tokio::time::timeout(DELIVERY_TIMEOUT, post(&delivery, &trust)).await {
                     Ok(Ok(200..=299)) => Outcome::Taken,
                     Ok(Ok(429)) => Outcome::Failed("the endpoint answers 429".to_owned()),
                     Ok(Ok(code @ 400..=499)) => Outcome::Refused(code),
@@ -192,130 +203,5 @@ impl Reconciler for Notify {
         }
         self.prune().await;
         status
-    }
-}
-
-/// The status that the endpoint answers.
-async fn post(d: &HttpDelivery) -> std::io::Result<u16> {
-    let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_owned());
-    let target = HttpTarget::parse(&d.endpoint).ok_or_else(|| invalid("the endpoint is no http URL"))?;
-    let raw = if d.raw { "x-amz-sns-rawdelivery: true\r\n" } else { "" };
-    let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {}:{}\r\nUser-Agent: Amazon Simple Notification Service Agent\r\n\
-         Content-Type: text/plain; charset=UTF-8\r\nContent-Length: {}\r\nConnection: close\r\n\
-         x-amz-sns-message-type: {}\r\nx-amz-sns-message-id: {}\r\nx-amz-sns-topic-arn: {}\r\n\
-         x-amz-sns-subscription-arn: {}\r\n{raw}\r\n",
-        target.path,
-        target.host,
-        target.port,
-        d.body.len(),
-        d.message_type,
-        d.message_id,
-        d.topic_arn,
-        d.subscription_arn,
-    );
-    let mut stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(d.body.as_bytes()).await?;
-    let mut answer = Vec::with_capacity(STATUS_LINE_BYTES_MAX);
-    while !answer.contains(&b'\n') && answer.len() < STATUS_LINE_BYTES_MAX {
-        if stream.read_buf(&mut answer).await? == 0 {
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&answer);
-    let code = text.strip_prefix("HTTP/1.").and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
-    code.ok_or_else(|| invalid("the endpoint does not answer in HTTP"))
-}
-
-#[cfg(test)]
-mod tests {
-    use puffer_core::ManualClock;
-    use puffer_core::messaging::{SubscriptionProtocol, Topic, TopicSubscription};
-    use puffer_inventory::messaging::Publication;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    struct World {
-        _dir: tempfile::TempDir,
-        store: Store,
-        clock: Arc<ManualClock>,
-        notify: Notify,
-        listener: TcpListener,
-    }
-
-    async fn world() -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("s.redb"), &puffer_inventory::schema()).unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_000)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let topic = Topic {
-            arn: "arn:aws:sns:r:1:t".into(),
-            name: "t".into(),
-            display_name: String::new(),
-            created_at: clock.now(),
-            tags: Default::default(),
-        };
-        let subscription = TopicSubscription {
-            arn: format!("{}:s", topic.arn),
-            topic_arn: topic.arn.clone(),
-            protocol: SubscriptionProtocol::Http,
-            endpoint: format!("http://{}/in", listener.local_addr().unwrap()),
-            raw: false,
-            confirmed: true,
-            token: "t".into(),
-        };
-        let now = clock.now();
-        let make = |tx: &mut puffer_store::Transaction<'_>| {
-            let topic = tx.put(topic);
-            tx.put(subscription);
-            let publication = Publication { subject: None, text: &|_| "hello", seed: "1" };
-            messaging::publish(tx, &topic, &publication, now);
-            Ok::<_, StoreError>(())
-        };
-        store.transact(make).await.unwrap();
-        let notify = Notify::new(store.clone(), Arc::clone(&clock) as _);
-        World { _dir: dir, store, clock, notify, listener }
-    }
-
-    /// Takes one request and answers it; gives the request.
-    async fn answer(listener: &TcpListener, status: &str) -> String {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"}") {
-            assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-        }
-        stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
-        String::from_utf8(request).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_failed_delivery_is_made_again_and_a_taken_one_is_not() {
-        let w = world().await;
-        let (status, request) = tokio::join!(w.notify.activate(), answer(&w.listener, "503 No"));
-        assert_eq!((status.failed, status.delivered), (1, 0));
-        assert!(request.starts_with("POST /in HTTP/1.1\r\n") && request.contains("\"Message\":\"hello\""));
-        assert_eq!(w.notify.activate().await, NotifyStatus::default(), "not before its time");
-        w.clock.advance(retry_wait(1));
-        let (status, again) = tokio::join!(w.notify.activate(), answer(&w.listener, "200 OK"));
-        assert_eq!((status.delivered, w.store.list::<HttpDelivery>().len()), (1, 0));
-        assert_eq!(request, again, "the same message, by its id too");
-    }
-
-    #[tokio::test]
-    async fn a_refusal_or_endless_failure_ends_a_delivery() {
-        let w = world().await;
-        let (status, _) = tokio::join!(w.notify.activate(), answer(&w.listener, "404 No"));
-        assert_eq!((status.dropped, w.store.list::<HttpDelivery>().len()), (1, 0));
-        let w = world().await;
-        drop(w.listener);
-        let mut n = 0;
-        while !w.store.list::<HttpDelivery>().is_empty() {
-            w.notify.activate().await;
-            w.clock.advance(Duration::from_secs(300));
-            n += 1;
-        }
-        assert_eq!(n, ATTEMPTS_MAX);
     }
 }
