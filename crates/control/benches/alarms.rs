@@ -169,7 +169,9 @@ async fn main() -> ExitCode {
     w.three_minutes(80.0);
     w.turn("100,000 alarms in alarm, none changes", 0).await;
     if quiet > GOAL_QUIET_S {
-        println!("goal missed: a quiet turn takes {quiet:.2} s of CPU, and shall take at most {GOAL_QUIET_S} s");
+        println!(
+            "goal missed: a quiet turn takes {quiet:.2} s of CPU, and shall take at most {GOAL_QUIET_S} s"
+        );
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

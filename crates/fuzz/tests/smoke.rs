@@ -65,7 +65,7 @@ macro_rules! smoke_tests {
 }
 
 smoke_tests! {
-    query ec2_query json xml answers authorization route gzip
+    query ec2_query json cbor xml answers authorization route gzip
     request_head response_head chunks dns
     metadata_path archive
     envelope recurrence small_texts

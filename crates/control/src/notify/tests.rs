@@ -161,7 +161,8 @@ async fn an_untrusted_certificate_hears_nothing_and_is_tried_again() {
     let (known, unknown) = (Authority::new(), Authority::new());
     let w = world_of(SubscriptionProtocol::Https, known.trust()).await;
     // Of another authority; of the right one, but for another name.
-    for (n, acceptor) in [unknown.acceptor("127.0.0.1"), known.acceptor("127.0.0.2")].into_iter().enumerate() {
+    for (n, acceptor) in [unknown.acceptor("127.0.0.1"), known.acceptor("127.0.0.2")].into_iter().enumerate()
+    {
         let (status, ()) = tokio::join!(w.notify.activate(), hang_up(&w.listener, &acceptor));
         assert_eq!((status.failed, status.delivered, status.dropped), (1, 0, 0));
         let left = w.store.list::<HttpDelivery>();

@@ -33,7 +33,10 @@ struct Head {
 
 impl<'a> Reader<'a> {
     fn wrong(&self, what: &str) -> Fault {
-        Fault::sender("MalformedInput", format!("The request is not the CBOR expected: {what} (byte {}).", self.at))
+        Fault::sender(
+            "MalformedInput",
+            format!("The request is not the CBOR expected: {what} (byte {}).", self.at),
+        )
     }
 
     fn peek(&self) -> Result<u8, Fault> {
@@ -69,7 +72,11 @@ impl<'a> Reader<'a> {
     /// The head of an item that must be of one kind; gives its length.
     fn expect(&mut self, major: u8, what: &str) -> Result<Option<u64>, Fault> {
         let head = self.head()?;
-        if head.major == major { Ok(head.argument) } else { Err(self.wrong(&format!("{what} should be here"))) }
+        if head.major == major {
+            Ok(head.argument)
+        } else {
+            Err(self.wrong(&format!("{what} should be here")))
+        }
     }
 
     /// Whether another item of a list or map follows.
@@ -135,7 +142,8 @@ impl<'a> Reader<'a> {
             }
             0xfa => {
                 self.at += 1;
-                self.take(4).map(|b| f64::from(f32::from_bits(b.iter().fold(0, |sum, b| sum << 8 | u32::from(*b)))))
+                self.take(4)
+                    .map(|b| f64::from(f32::from_bits(b.iter().fold(0, |sum, b| sum << 8 | u32::from(*b)))))
             }
             super::DOUBLE => {
                 self.at += 1;

@@ -105,9 +105,15 @@ fn every_form_of_a_value_is_read() {
         (b"\xa1\x65share\xf9\x3e\x00", Thing { share: Some(1.5), ..Thing::default() }),
         (b"\xa1\x65share\xf9\x80\x01", Thing { share: Some(-(2_f64.powi(-24))), ..Thing::default() }),
         (b"\xa1\x65share\xfa\x47\xc3\x50\x00", Thing { share: Some(100_000.0), ..Thing::default() }),
-        (b"\xa1\x62at\xc1\x1a\x6b\x01\x0f\xc0", Thing { at: Some(EpochMillis(1_795_231_680_000)), ..Thing::default() }),
+        (
+            b"\xa1\x62at\xc1\x1a\x6b\x01\x0f\xc0",
+            Thing { at: Some(EpochMillis(1_795_231_680_000)), ..Thing::default() },
+        ),
         // Members that are not known: of every kind.
-        (b"\xa2\x61x\xbf\x61y\x9f\x01\x20\x41a\xc1\x00\xf9\x00\x00\xff\xff\x64isOn\xf4", Thing { is_on: Some(false), ..Thing::default() }),
+        (
+            b"\xa2\x61x\xbf\x61y\x9f\x01\x20\x41a\xc1\x00\xf9\x00\x00\xff\xff\x64isOn\xf4",
+            Thing { is_on: Some(false), ..Thing::default() },
+        ),
     ];
     for (bytes, thing) in table {
         assert_eq!(read(bytes).as_ref(), Ok(thing), "{bytes:02x?}");

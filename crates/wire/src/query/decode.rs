@@ -1,5 +1,4 @@
-//! Sorted parameters → a shape, by descent: the parameters of one structure, list or item are a slice, since sorting put
-//! them side by side.
+//! Parameters → a shape, by descent: the parameters of one structure, list or item are a slice, since they stand side by side.
 
 use std::borrow::Cow;
 
@@ -7,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Params;
+use super::params::part;
 use crate::fault::Fault;
 use crate::limits::{DEPTH_MAX, LIST_ITEMS_MAX};
 use crate::schema::{Kind, Protocol, Schema};
@@ -225,15 +225,19 @@ fn put<T>(place: &mut T, value: T) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The part of a name that begins at `at`. A cut inside a character cannot happen, since `at` follows a dot.
-fn part(name: &str, at: usize) -> &str {
-    let rest = name.get(at..).unwrap_or_default();
-    rest.split('.').next().unwrap_or_default()
-}
-
 /// Neighbours whose names agree in the part at `at`.
-fn groups<'p, 'a>(pairs: &'p [Pair<'a>], at: usize) -> impl Iterator<Item = &'p [Pair<'a>]> {
-    pairs.chunk_by(move |a, b| part(&a.0, at) == part(&b.0, at))
+fn groups<'p, 'a>(mut pairs: &'p [Pair<'a>], at: usize) -> impl Iterator<Item = &'p [Pair<'a>]> {
+    std::iter::from_fn(move || {
+        let name = part(&pairs.first()?.0, at).as_bytes();
+        let is_other = |(other, _): &Pair<'_>| {
+            let rest = other.as_bytes().get(at..).and_then(|rest| rest.strip_prefix(name));
+            !matches!(rest, Some([] | [b'.', ..]))
+        };
+        let n = pairs.iter().skip(1).position(is_other).map_or(pairs.len(), |n| n + 1);
+        let (group, others) = pairs.split_at(n);
+        pairs = others;
+        Some(group)
+    })
 }
 
 /// Parameters of the protocol itself, and of signatures in the query string.

@@ -15,7 +15,8 @@ pub(super) async fn prepare(ec2: &mut Client, n_instances: usize) -> anyhow::Res
     let n = n_instances.div_ceil(PER_VPC);
     let mut places = Vec::new();
     for v in 0..if n > 1 { n } else { 0 } {
-        let made = ec2.call(&format!("Action=CreateVpc&Version=2016-11-15&CidrBlock=10.{v}.0.0%2F16")).await?;
+        let made =
+            ec2.call(&format!("Action=CreateVpc&Version=2016-11-15&CidrBlock=10.{v}.0.0%2F16")).await?;
         let vpc = texts(&made, "<vpcId>").next().context("a VPC without an id")?.to_owned();
         let mut subnets = Vec::new();
         for (s, zone) in ('a'..='c').enumerate() {

@@ -172,7 +172,10 @@ fn query(series: std::ops::Range<usize>, variant: usize, at_s: i64) -> String {
         let (name, dimensions) = dimensions(series);
         let _ = write!(text, "{at}.MetricName={name}");
         for (i, (name, value)) in (1..).zip(&dimensions) {
-            let _ = write!(text, "{at}.Dimensions.member.{i}.Name={name}{at}.Dimensions.member.{i}.Value={value}");
+            let _ = write!(
+                text,
+                "{at}.Dimensions.member.{i}.Name={name}{at}.Dimensions.member.{i}.Value={value}"
+            );
         }
         let (value, unit) = (value(series, variant), METRICS[series % METRICS.len()].1);
         let _ = write!(text, "{at}.Timestamp={}{at}.Value={value}{at}.Unit={unit}", iso(at_s));
