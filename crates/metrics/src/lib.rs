@@ -54,6 +54,9 @@ use catalog::Catalog;
 use disk::Disk;
 use flush::Writer;
 
+/// Series of a store unless it is told otherwise: a million of its users', and the server's own. About 1 KiB of memory each.
+const SERIES_MAX: usize = 1_200_000;
+
 /// Bounds of a store.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -67,7 +70,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { series_max: 1_000_000, disk_bytes_max: 8 << 30, cache_bytes: 16 << 20 }
+        Options { series_max: SERIES_MAX, disk_bytes_max: 8 << 30, cache_bytes: 16 << 20 }
     }
 }
 
