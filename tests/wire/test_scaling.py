@@ -277,6 +277,71 @@ def test_target_groups_follow_the_members(autoscaling, elbv2, ec2):
     elbv2.delete_target_group(TargetGroupArn=arn)
 
 
+def test_request_counts_are_those_of_an_attached_target_group(autoscaling, elbv2, ec2, cloudwatch):
+    subnets = [s["SubnetId"] for s in ec2.describe_subnets()["Subnets"]]
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    lb = elbv2.create_load_balancer(Name="counted", Subnets=subnets)["LoadBalancers"][0]["LoadBalancerArn"]
+    tg = elbv2.create_target_group(Name="counted", Protocol="HTTP", Port=80, VpcId=vpc)["TargetGroups"][0]["TargetGroupArn"]
+    label = lb.split(":loadbalancer/")[1] + "/" + tg.split(":")[-1]
+
+    def put(label):
+        return dict(AutoScalingGroupName="counted", PolicyName="requests", PolicyType="TargetTrackingScaling",
+                    TargetTrackingConfiguration={"TargetValue": 100.0, "PredefinedMetricSpecification": {
+                        "PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": label}})
+
+    with Group(autoscaling, "counted", (0, 3, 0)) as g:
+        message = refused("ValidationError", autoscaling.put_scaling_policy, **put(label))
+        assert "not attached" in message
+        pair = {"PredictiveScalingConfiguration": {"MetricSpecifications": [{
+            "TargetValue": 100.0, "PredefinedMetricPairSpecification": {
+                "PredefinedMetricType": "ALBRequestCount", "ResourceLabel": label}}]}}
+        message = refused("ValidationError", autoscaling.put_scaling_policy, AutoScalingGroupName="counted",
+                          PolicyName="forecast", PolicyType="PredictiveScaling", **pair)
+        assert "not attached" in message
+        autoscaling.attach_load_balancer_target_groups(AutoScalingGroupName="counted", TargetGroupARNs=[tg])
+        wrong = label.replace("app/counted/", "app/other/")
+        assert "does not exist" in refused("ValidationError", autoscaling.put_scaling_policy, **put(wrong))
+        made = autoscaling.put_scaling_policy(**put(label))
+        # The same again changes nothing; another target changes the alarms that are there.
+        assert autoscaling.put_scaling_policy(**put(label))["Alarms"] == made["Alarms"]
+        names = [a["AlarmName"] for a in made["Alarms"]]
+        history = cloudwatch.describe_alarm_history(AlarmName=names[0], HistoryItemType="ConfigurationUpdate")
+        assert [i["HistorySummary"] for i in history["AlarmHistoryItems"]] == [f'Alarm "{names[0]}" created']
+        autoscaling.delete_policy(AutoScalingGroupName=g.name, PolicyName="requests")
+        history = cloudwatch.describe_alarm_history(AlarmName=names[0], HistoryItemType="ConfigurationUpdate")
+        assert f'Alarm "{names[0]}" deleted' in [i["HistorySummary"] for i in history["AlarmHistoryItems"]]
+    elbv2.delete_load_balancer(LoadBalancerArn=lb)
+    elbv2.delete_target_group(TargetGroupArn=tg)
+
+
+def test_honoring_the_cooldown_names_what_blocks(autoscaling):
+    with Group(autoscaling, "cooling", (0, 3, 1), DefaultCooldown=300) as g:
+        g.settled(1)
+        activity = g.activities()[0]["ActivityId"]
+        message = refused("ScalingActivityInProgress", autoscaling.set_desired_capacity,
+                          AutoScalingGroupName="cooling", DesiredCapacity=2, HonorCooldown=True)
+        assert message == f"Scaling activity {activity} is in progress and blocks this action"
+        autoscaling.set_desired_capacity(AutoScalingGroupName="cooling", DesiredCapacity=2)
+        g.settled(2)
+
+
+def test_metrics_that_cannot_be_evaluated_are_refused(autoscaling):
+    stat = {"Id": "m1", "ReturnData": False, "MetricStat": {
+        "Metric": {"Namespace": "Jobs", "MetricName": "Backlog"}, "Stat": "Average"}}
+    with Group(autoscaling, "maths", (0, 3, 0)):
+        for metrics, part in [
+            ([stat, {"Id": "e1", "Expression": "m1 /"}], "syntax error"),
+            ([stat, {"Id": "e1", "Expression": "SEARCH('Jobs', 'Sum', 60)"}], "SEARCH"),
+            ([stat, {"Id": "m1", "Expression": "m1"}], "used twice"),
+            ([{**stat, "MetricStat": {**stat["MetricStat"], "Stat": "Foo"}}, {"Id": "e1", "Expression": "m1"}], "Foo"),
+        ]:
+            message = refused(
+                "ValidationError", autoscaling.put_scaling_policy, AutoScalingGroupName="maths", PolicyName="maths",
+                PolicyType="TargetTrackingScaling", TargetTrackingConfiguration={
+                    "TargetValue": 10.0, "CustomizedMetricSpecification": {"Metrics": metrics}})
+            assert part in message
+
+
 def test_nothing_is_lost_or_doubled_when_the_server_is_killed(new_server):
     server = new_server("--any-image", "--boot-time", "20")
     client = server.client("autoscaling")

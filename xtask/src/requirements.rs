@@ -48,6 +48,14 @@ pub(crate) fn test() -> anyhow::Result<()> {
     install(TEST)
 }
 
+/// For counting instructions.
+const COUNTING: &[Program] = &[Program { name: "valgrind", package: "valgrind" }];
+
+/// Packages for counting instructions.
+pub(crate) fn counting() -> anyhow::Result<()> {
+    install(COUNTING)
+}
+
 /// For comparing the balancer with its peers.
 const PROXIES: &[Program] = &[
     Program { name: "wrk", package: "wrk" },

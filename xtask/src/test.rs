@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-use crate::{codegen, coverage, demo, floors, process, requirements, sim, tidy};
+use crate::{bench, codegen, coverage, demo, floors, process, requirements, sim, tidy};
 
 /// Tells tests where a root file system with systemd is.
 const SYSTEMD_ROOT: &str = "PUFFER_TEST_SYSTEMD_ROOT";
@@ -13,7 +13,7 @@ const SYSTEMD_ROOT: &str = "PUFFER_TEST_SYSTEMD_ROOT";
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Only these parts
-    #[arg(value_parser = ["rules", "rust", "sim", "wire", "system", "demo"])]
+    #[arg(value_parser = ["rules", "cost", "rust", "sim", "wire", "system", "demo"])]
     parts: Vec<String>,
 }
 
@@ -24,6 +24,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut results: Vec<(&str, anyhow::Result<()>)> = Vec::new();
     if chosen("rules") {
         results.push(("rules", rules()));
+    }
+    if chosen("cost") {
+        results.push(("cost", cost()));
     }
     if chosen("sim") {
         results.push(("sim", sim::test()));
@@ -72,6 +75,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn prepare() {
     for missing in [requirements::container(), requirements::test()].into_iter().filter_map(Result::err) {
         eprintln!("SKIPPING what needs it: {missing:#}");
+    }
+}
+
+/// Whether deciding a group still costs what it may. Where instructions cannot be counted it is skipped, loudly.
+fn cost() -> anyhow::Result<()> {
+    match requirements::counting() {
+        Ok(()) => bench::gate(),
+        Err(missing) => {
+            eprintln!("SKIPPING the cost of a decision (cargo xtask bench plan): {missing:#}");
+            Ok(())
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
-use puffer_core::alarm::{Alarm, AlarmState};
+use puffer_core::alarm::{Alarm, AlarmState, invoking_alarm};
 use puffer_core::autoscaling::scaling::{
     self, Capacity, Cooldowns, Decision, Keep, Reaction, Side, decide_simple, decide_step, decide_target,
 };
@@ -106,9 +106,17 @@ pub fn run(
         PolicyKind::Simple { cooldown_s, .. } => *cooldown_s,
         _ => None,
     };
+    let alarm = match trigger {
+        Trigger::Alarm { name, .. } => tx.get::<Alarm>(name),
+        Trigger::User { .. } => None,
+    };
+    let alarm = alarm.map(|a| invoking_alarm(&a));
     let grew = to > from;
     tx.update::<Group>(&group.name, |g| {
         g.policy_cooldown_s = cooldown_s;
+        if let Some(alarm) = alarm {
+            texts::note_alarm(g, alarm);
+        }
         *(if grew { &mut g.policy_grew_at } else { &mut g.policy_shrank_at }) = Some(now);
     });
     tx.update::<ScalingPolicy>(&puffer_core::Record::key(&**policy), |p| p.last_executed_at = Some(now));

@@ -39,6 +39,11 @@ enum Bench {
     Plan(plan::Args),
 }
 
+/// The figure that is the same on a busy machine as on a quiet one, and so can be a test: instructions of a decision.
+pub(crate) fn gate() -> anyhow::Result<()> {
+    plan::run(&plan::Args {})
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.bench {
         Bench::Api(args) => api::run(args),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use puffer_balancer::{Counters, Histogram, Report, Scope};
-use puffer_core::autoscaling::scaling::balancer_needs;
+use puffer_core::autoscaling::scaling::{balancer_needs, follows_balancer};
 use puffer_core::autoscaling::{Group, ScalingPolicy};
 use puffer_core::elb::arn::{load_balancer_dimension, target_group_dimension};
 use puffer_core::elb::{LoadBalancer, METRIC_PERIOD_TAG, TargetGroup, period_tag};
@@ -79,7 +79,7 @@ impl Periods {
         }
         // Policies name both by what stands in a metric's dimensions.
         let mut wanted: HashMap<String, u32> = HashMap::new();
-        for policy in reader.iter::<ScalingPolicy>().filter(|p| p.enabled) {
+        for policy in reader.iter::<ScalingPolicy>().filter(|p| p.enabled && follows_balancer(p)) {
             let Some(group) = reader.get::<Group>(&policy.group) else { continue };
             let Some((dimensions, period_s)) = balancer_needs(policy, &group) else { continue };
             for dimension in dimensions.into_iter().filter(|_| period_s < PERIOD_S) {

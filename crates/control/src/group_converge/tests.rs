@@ -525,6 +525,13 @@ async fn alarms_grow_and_shrink_a_group_and_the_activities_say_why() {
     assert!(newest.cause_text().contains(&format!(
         "a monitor alarm {high} in state ALARM triggered policy cpu changing the desired capacity from 1 to 3."
     )));
+    let details: serde_json::Value = serde_json::from_str(&newest.details).unwrap();
+    let invoking = &details["InvokingAlarms"][0];
+    assert_eq!(invoking["AlarmName"], high.as_str());
+    assert_eq!((&invoking["NewStateValue"], &invoking["Trigger"]["Period"]), (&"ALARM".into(), &60.into()));
+    assert_eq!(details["InvokingAlarms"].as_array().unwrap().len(), 1);
+    let first: serde_json::Value = serde_json::from_str(&w.activities()[0].details).unwrap();
+    assert!(first["InvokingAlarms"].is_null() && first["Subnet ID"].is_string(), "{first}");
     assert!(newest.reasons.iter().any(|r| r.contains("ceil(1 × 120.0000 / 50) = 3")), "{:?}", newest.reasons);
     // The low threshold follows the size.
     assert_eq!(w.store.get::<puffer_core::alarm::Alarm>(low).unwrap().threshold, 35.0);

@@ -46,6 +46,22 @@ pub fn metric_message(alarm: &Alarm) -> Value {
     })
 }
 
+/// What the details of an Auto Scaling activity tell of the alarm behind it.
+pub fn invoking_alarm(alarm: &Alarm) -> Value {
+    let (account, region) = home(&alarm.arn);
+    json!({
+        "AlarmArn": alarm.arn,
+        "Trigger": trigger(alarm),
+        "AlarmName": alarm.name,
+        "AlarmDescription": alarm.description,
+        "AWSAccountId": account,
+        "OldStateValue": alarm.state_before.name(),
+        "Region": region,
+        "NewStateValue": alarm.state.name(),
+        "StateChangeTime": alarm.state_transitioned_at.as_millis(),
+    })
+}
+
 fn trigger(alarm: &Alarm) -> Value {
     let mut trigger = json!({
         "Period": alarm.period_s,

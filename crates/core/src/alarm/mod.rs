@@ -21,7 +21,7 @@ pub use composite::{
 pub use evaluate::{Datapoint, EXTRA_PERIODS, Evaluation, evaluate};
 pub use history::{HISTORY_S, HistoryItem, HistoryKind};
 pub use instance_verb::InstanceVerb;
-pub use message::{composite_message, metric_message, region_of, subject};
+pub use message::{composite_message, invoking_alarm, metric_message, region_of, subject};
 pub use reason::{composite_reason, double, json_time, reason};
 pub use statistic::{Range, Statistic};
 pub use unit::Unit;

@@ -94,6 +94,9 @@ pub struct Group {
     /// The numbers behind `desired_cause`, for `puffer explain`.
     #[serde(default)]
     pub desired_reasons: Vec<String>,
+    /// The alarms behind `desired_cause`, as the details of activities tell of them.
+    #[serde(default)]
+    pub desired_alarms: Vec<serde_json::Value>,
     /// Grows with each change of the group; a plan made for another generation is stale.
     pub generation: u64,
     /// Seconds between simple-scaling activities.
@@ -275,6 +278,7 @@ impl Group {
             desired: 0,
             desired_cause: Vec::new(),
             desired_reasons: Vec::new(),
+            desired_alarms: Vec::new(),
             generation: 0,
             default_cooldown_s: DEFAULT_COOLDOWN_S,
             default_instance_warmup_s: None,

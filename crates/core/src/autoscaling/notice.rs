@@ -259,7 +259,7 @@ mod tests {
             status,
             status_message: message.map(str::to_owned),
             progress: 100,
-            details: texts::details("subnet-1", "a"),
+            details: texts::details("subnet-1", "a", &[]),
             reasons: vec![],
         }
     }

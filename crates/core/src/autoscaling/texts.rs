@@ -286,9 +286,13 @@ pub fn group_deleted() -> String {
 }
 
 /// `Details` of an activity.
-pub fn details(subnet: &str, zone: &str) -> String {
+pub fn details(subnet: &str, zone: &str, alarms: &[serde_json::Value]) -> String {
+    let alarms = match alarms {
+        [] => String::new(),
+        some => format!(",\"InvokingAlarms\":{}", serde_json::Value::from(some)),
+    };
     // Subnet ids and zone names need no escaping.
-    format!("{{\"Subnet ID\":\"{subnet}\",\"Availability Zone\":\"{zone}\"}}")
+    format!("{{\"Subnet ID\":\"{subnet}\",\"Availability Zone\":\"{zone}\"{alarms}}}")
 }
 
 /// ARN of a group.
@@ -337,6 +341,14 @@ pub fn note_desired(group: &mut Group, cause: CauseSentence, reasons: Vec<String
     group.desired_reasons = reasons;
 }
 
+/// Notes the alarm behind the change that was noted last.
+pub fn note_alarm(group: &mut Group, alarm: serde_json::Value) {
+    group.desired_alarms.push(alarm);
+    if group.desired_alarms.len() > DESIRED_CAUSES_MAX {
+        group.desired_alarms.remove(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,7 +369,7 @@ mod tests {
             status: ActivityStatus::InProgress,
             status_message: None,
             progress: 0,
-            details: details("subnet-1", "us-east-1a"),
+            details: details("subnet-1", "us-east-1a", &[]),
             reasons: vec![],
         };
         assert_eq!(

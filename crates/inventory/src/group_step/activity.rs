@@ -28,6 +28,13 @@ pub(crate) fn begin(
     now: Timestamp,
     rng: &mut dyn Rng,
 ) -> Arc<Activity> {
+    // What follows from the wanted capacity tells of the alarms that set it.
+    let wanted = &b.group.desired_cause;
+    let alarms = match !wanted.is_empty() && b.cause.starts_with(wanted) {
+        true => b.group.desired_alarms.as_slice(),
+        false => &[],
+    };
+    let details = texts::details(b.subnet, b.zone, alarms);
     tx.put(Activity {
         id: ids::uuid_v7(now, rng),
         group: b.group.name.clone(),
@@ -40,7 +47,7 @@ pub(crate) fn begin(
         status: b.status,
         status_message: None,
         progress: progress(b.status),
-        details: texts::details(b.subnet, b.zone),
+        details,
         reasons: b.reasons,
     })
 }

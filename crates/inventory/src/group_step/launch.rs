@@ -180,6 +180,7 @@ impl Step<'_, '_> {
         if wanted && excess.is_some_and(|excess| excess < weight) {
             self.group.desired_cause.clear();
             self.group.desired_reasons.clear();
+            self.group.desired_alarms.clear();
         }
     }
 

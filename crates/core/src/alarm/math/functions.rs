@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::parse::Expr;
 use super::value::{Series, Value, defined};
-use super::{Grid, MathError};
+use super::{Grid, MathError, order, times};
 
 /// Functions that exist on CloudWatch and that Puffer does not have.
 const NOT_HERE: &[&str] = &[
@@ -84,6 +84,9 @@ pub(super) fn call(e: &dyn Evaluator, name: &str, args: &[Expr]) -> Result<Value
             }
             _ => Err(MathError::new(format!("{name} needs an array of time series"))),
         },
+        _ if times::is_time(name) => times::call(e, name, args),
+        "SORT" => order::sort(e, args),
+        "SLICE" => order::slice(e, args),
         "FILL" => fill(e, args),
         "IF" => condition(e, args),
         _ if NOT_HERE.contains(&name) => {

@@ -5,10 +5,12 @@
 //! the list is checked, never a silent nothing.
 
 mod functions;
+mod order;
 mod parse;
 mod program;
 #[cfg(test)]
 mod tests;
+mod times;
 mod value;
 
 pub use program::{Program, QUERIES_MAX};

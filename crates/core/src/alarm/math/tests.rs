@@ -108,3 +108,74 @@ fn refuses_what_it_cannot_do() {
     let deep = format!("{}m1{}", "(".repeat(300), ")".repeat(300));
     assert!(Program::new(&queries(&[("e1", &deep)])).unwrap_err().0.contains("nested"));
 }
+
+/// 2024-02-29 was a Thursday, 2024-03-03 a Sunday. (function, seconds since the epoch) → number.
+#[test]
+fn functions_of_time() {
+    let thursday = 1_709_251_140; // 2024-02-29T23:59:00Z
+    let sunday = 1_709_424_000; // 2024-03-03T00:00:00Z
+    let table = [
+        ("MINUTE", thursday, 59.0),
+        ("HOUR", thursday, 23.0),
+        ("DAY", thursday, 4.0),
+        ("DATE", thursday, 29.0),
+        ("MONTH", thursday, 2.0),
+        ("YEAR", thursday, 2024.0),
+        ("EPOCH", thursday, 1_709_251_140.0),
+        ("MINUTE", sunday, 0.0),
+        ("HOUR", sunday, 0.0),
+        ("DAY", sunday, 7.0),
+        ("DATE", sunday, 3.0),
+        ("MONTH", sunday, 3.0),
+    ];
+    for (function, at, expected) in table {
+        let start = Timestamp::from_secs(at);
+        let grid = Grid { start, end: Timestamp::from_secs(at + 60), period_s: 60 };
+        let program = Program::new(&queries(&[("e1", &format!("{function}(m1)"))])).unwrap();
+        // Without a datapoint of the metric.
+        let found = program.evaluate("e1", &BTreeMap::new(), grid).unwrap();
+        assert_eq!(found[0].1, [(start.as_millis(), expected)], "{function} of {at}");
+    }
+    // Every period, not only those with a datapoint; 1970 began on a Thursday.
+    assert_eq!(values("MINUTE(m2)"), [0.0, 1.0, 2.0, 3.0].map(Some));
+    assert_eq!(values("IF(DAY(m1) < 6 AND HOUR(m1) == 0, m1)"), [1.0, 2.0, 3.0, 4.0].map(Some));
+    assert_eq!(values("IF(DAY(m1) > 5, m1, 0)"), [0.0; 4].map(Some));
+    assert!(Program::new(&queries(&[("e1", "HOUR(5)")])).unwrap_err().0.contains("needs a time series"));
+    assert!(Program::new(&queries(&[("e1", "HOUR()")])).unwrap_err().0.contains("one argument"));
+}
+
+/// m1 has the greater count of points, m2 the greater values.
+#[test]
+fn arrays_are_sorted_and_sliced() {
+    let table: [(&str, &[&str]); 10] = [
+        ("SORT(METRICS(), MAX, DESC)", &["m2", "m1"]),
+        ("SORT(METRICS(), SUM, ASC)", &["m1", "m2"]),
+        ("SORT([m2, m1], MIN, ASC)", &["m1", "m2"]),
+        ("SORT(METRICS(), AVG, DESC, 1)", &["m2"]),
+        ("SLICE(METRICS(), 0, 1)", &["m1"]),
+        ("SLICE(METRICS(), 1)", &["m2"]),
+        ("SLICE(METRICS(), 2)", &[]),
+        ("SLICE(SORT(METRICS(), SUM, DESC), 0, 10)", &["m2", "m1"]),
+        ("SLICE(SORT(METRICS(), AVG, ASC), 1, 2)", &["m2"]),
+        ("SLICE(METRICS(), 2, 1)", &[]),
+    ];
+    for (expression, ids) in table {
+        let program = Program::new(&queries(&[("e1", expression)])).unwrap();
+        let found = program.evaluate("e1", &data(), GRID).unwrap();
+        let found: Vec<&str> = found.iter().filter_map(|(id, _)| id.as_deref()).collect();
+        assert_eq!(found, ids, "{expression}");
+    }
+    assert_eq!(values("SUM(SLICE(SORT(METRICS(), MAX, DESC), 0, 1))"), values("m2"));
+    for (wrong, part) in [
+        ("SORT(METRICS(), STDDEV, ASC)", "not by STDDEV"),
+        ("SORT(METRICS(), MAX, DOWN)", "ASC or DESC"),
+        ("SORT(m1, MAX, ASC)", "needs an array"),
+        ("SORT(METRICS())", "SORT takes"),
+        ("SLICE(METRICS(), 0.5)", "whole number"),
+        ("SLICE(METRICS(), -1)", "whole number"),
+        ("SLICE(METRICS(), m1)", "whole number"),
+    ] {
+        let error = Program::new(&queries(&[("e1", wrong)])).unwrap_err();
+        assert!(error.0.contains(part), "{wrong}: {error}");
+    }
+}

@@ -97,6 +97,17 @@ pub fn has_short_periods(metric: &MetricId) -> bool {
     }
 }
 
+/// Whether a policy tracks a metric of a load balancer.
+pub fn follows_balancer(policy: &ScalingPolicy) -> bool {
+    let PolicyKind::TargetTracking(tracking) = &policy.kind else { return false };
+    match &tracking.metric {
+        TargetTrackingMetric::Predefined { metric_type, .. } => metric_type.starts_with("ALB"),
+        TargetTrackingMetric::Customized { queries, .. } => queries.iter().any(|q| {
+            matches!(&q.source, MetricSource::Stat { metric, .. } if metric.namespace == "AWS/ApplicationELB")
+        }),
+    }
+}
+
 /// The load balancers and target groups whose metrics a policy reads, by their dimensions, and the period at which it needs them,
 /// seconds.
 pub fn balancer_needs(policy: &ScalingPolicy, group: &Group) -> Option<(Vec<String>, u32)> {

@@ -16,8 +16,8 @@ use std::fmt;
 
 pub use adjustment::adjusted;
 pub use alarms::{
-    AlarmNames, HIGH_RESOLUTION_PERIOD_S, balancer_needs, has_short_periods, high_alarm_of, is_low_alarm,
-    low_ratio, metric_of, rewrite_alarms, target_tracking_alarms, wants_high_resolution,
+    AlarmNames, HIGH_RESOLUTION_PERIOD_S, balancer_needs, follows_balancer, has_short_periods, high_alarm_of,
+    is_low_alarm, low_ratio, metric_of, rewrite_alarms, target_tracking_alarms, wants_high_resolution,
 };
 pub use cooldowns::{COOLDOWN_S_MAX, Cooldowns, TAG_SCALE_IN_COOLDOWN, TAG_SCALE_OUT_COOLDOWN};
 pub use reaction::{
