@@ -133,7 +133,8 @@ fn ec2(operation: &str) -> Option<&'static str> {
     Some(match operation {
         "RunInstances" => {
             "On-Demand and one-time Spot. Refused: persistent Spot requests, IPv6, hibernation, enclaves, CPU options, dedicated \
-             tenancy, placement groups, a second network interface or volume, encrypted volumes."
+             tenancy, placement groups, capacity reservations, a second network interface or volume, encrypted volumes, volumes from \
+             another snapshot, of another type than gp2 and gp3 or with chosen IOPS."
         }
         "CreateLaunchTemplate" | "CreateLaunchTemplateVersion" => {
             "Refuses the same parameters as RunInstances, and instance requirements: they belong to a mixed instances policy."
