@@ -11,6 +11,8 @@ mod elbv2;
 mod error;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod members_read;
 mod registry;
 mod requirements;
 mod sns;

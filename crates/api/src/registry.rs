@@ -87,6 +87,12 @@ impl Registry {
         assert!(claimed.is_none(), "two handlers for {schema:?}");
     }
 
+    /// How many operations have a handler.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.handlers.len()
+    }
+
     /// Whether the operation has a handler.
     pub fn serves(&self, operation: &OperationSchema) -> bool {
         self.handlers.contains_key(&(operation.service.name, operation.name))

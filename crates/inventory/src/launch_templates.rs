@@ -125,6 +125,7 @@ pub fn create(
         description: new.description,
         created_at: now,
         data: new.data,
+        client_token: None,
     });
     Ok(tx.put(LaunchTemplate {
         id,
@@ -137,33 +138,51 @@ pub fn create(
     }))
 }
 
-/// Adds a version: `data`, put over `source`'s if one is given.
+/// A version to make: `data`, put over `source`'s if one is given.
+#[derive(Debug, Clone, Copy)]
+pub struct NewVersion<'a> {
+    /// Version to begin with.
+    pub source: Option<&'a str>,
+    /// Text for people.
+    pub description: Option<&'a str>,
+    /// What it says.
+    pub data: &'a LaunchTemplateData,
+    /// Idempotency token.
+    pub client_token: Option<&'a str>,
+}
+
+/// Adds a version; the same token again gives the same one.
 pub fn create_version(
     tx: &mut Transaction<'_>,
     template: &TemplateRef,
-    source: Option<&str>,
-    description: Option<String>,
-    data: &LaunchTemplateData,
+    new: &NewVersion<'_>,
     now: Timestamp,
 ) -> Result<(Arc<LaunchTemplate>, Arc<LaunchTemplateVersion>), TemplateError> {
     let found = find(&tx.reader(), template)?;
     if tx.count_by::<LaunchTemplateVersion>("template", &found.id) >= VERSIONS_PER_TEMPLATE_MAX {
         return Err(TemplateError::Limit(" versions"));
     }
-    let data = match source {
-        None => data.clone(),
+    let made = tx.list_by::<LaunchTemplateVersion>("template", &found.id);
+    if let Some(token) = new.client_token
+        && let Some(version) = made.into_iter().find(|v| v.client_token.as_deref() == Some(token))
+    {
+        return Ok((found, version));
+    }
+    let data = match new.source {
+        None => new.data.clone(),
         Some(version) => {
             let of = TemplateRef { id: Some(found.id.clone()), name: None, version: Some(version.into()) };
-            find_version(&tx.reader(), &of)?.1.data.overlaid(data)
+            find_version(&tx.reader(), &of)?.1.data.overlaid(new.data)
         }
     };
     let version = found.latest_version + 1;
     let made = tx.put(LaunchTemplateVersion {
         template_id: found.id.clone(),
         version,
-        description,
+        description: new.description.map(str::to_owned),
         created_at: now,
         data,
+        client_token: new.client_token.map(str::to_owned),
     });
     let mut template = LaunchTemplate::clone(&found);
     template.latest_version = version;

@@ -27,8 +27,11 @@ pub(super) async fn describe(
     let (metric, composite) = (asked("MetricAlarm", true), asked("CompositeAlarm", false));
     let ascending = input.scan_by.as_deref() == Some("TimestampAscending");
 
+    // No alarm here has contributors, so none has a history.
+    let of_contributor = input.alarm_contributor_id.is_some();
     let wanted = |item: &HistoryItem| {
-        (if item.composite { composite } else { metric })
+        !of_contributor
+            && (if item.composite { composite } else { metric })
             && kind.is_none_or(|k| k == Some(item.kind))
             && from.is_none_or(|t| item.at >= t)
             && to.is_none_or(|t| item.at <= t)

@@ -290,7 +290,10 @@ pub(super) async fn modify_attribute(
     let (added, removed) = (permission.add.unwrap_or_default(), permission.remove.unwrap_or_default());
     // There is one account, so sharing with others has no meaning; being public is shown and means as much.
     let users = |list: &[shapes::LaunchPermission]| list.iter().any(|p| p.group.as_deref() != Some("all"));
-    if users(&added) || users(&removed) || input.user_ids.is_some() {
+    let orgs = |list: &[shapes::LaunchPermission]| {
+        list.iter().any(|p| p.organization_arn.is_some() || p.organizational_unit_arn.is_some())
+    };
+    if orgs(&added) || orgs(&removed) || users(&added) || users(&removed) || input.user_ids.is_some() {
         return Err(unsupported("Sharing an image with another account"));
     }
     let groups = input.user_groups.unwrap_or_default();

@@ -11,7 +11,9 @@ use puffer_shapes::ec2 as shapes;
 use puffer_store::Transaction;
 
 use super::error::{dry_run, invalid_value, missing, unsupported};
+use super::filter::Filters;
 use super::instances::find;
+use super::page::Page;
 use super::parts::{boolean, flag, instance_ids, refuse, required, s, text, time};
 use super::{instance_view, run_instances};
 use crate::{ApiError, Ctx};
@@ -289,6 +291,7 @@ pub(super) async fn monitor(
     cx: Arc<Ctx>,
     input: shapes::MonitorInstancesInput,
 ) -> Result<shapes::MonitorInstancesOutput, ApiError> {
+    refuse!(input; metric_category_ids => "Choosing categories of metrics");
     let shown = set_monitoring(&cx, input.instance_ids, input.dry_run, true).await?;
     Ok(shapes::MonitorInstancesOutput { instance_monitorings: Some(shown) })
 }
@@ -297,6 +300,7 @@ pub(super) async fn unmonitor(
     cx: Arc<Ctx>,
     input: shapes::UnmonitorInstancesInput,
 ) -> Result<shapes::UnmonitorInstancesOutput, ApiError> {
+    refuse!(input; metric_category_ids => "Choosing categories of metrics");
     let shown = set_monitoring(&cx, input.instance_ids, input.dry_run, false).await?;
     Ok(shapes::UnmonitorInstancesOutput { instance_monitorings: Some(shown) })
 }
@@ -307,14 +311,25 @@ pub(super) async fn describe_credits(
     input: shapes::DescribeInstanceCreditSpecificationsInput,
 ) -> Result<shapes::DescribeInstanceCreditSpecificationsOutput, ApiError> {
     let ids = instance_ids(input.instance_ids)?;
-    let found = cx.store.read(|r| if ids.is_empty() { Ok(r.list::<Instance>()) } else { find(r, &ids) })?;
+    let filters = Filters::parse(input.filters, &["instance-id"])?;
+    let page = Page::parse(input.max_results, input.next_token)?;
+    let mut found =
+        cx.store.read(|r| if ids.is_empty() { Ok(r.list::<Instance>()) } else { find(r, &ids) })?;
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    if input.dry_run == Some(true) {
+        return Err(dry_run());
+    }
+    let none = puffer_core::Tags::new();
     let burstable = |i: &Instance| instance_types::find(&i.instance_type).is_some_and(|t| t.burstable);
     let shown = found
+        .into_iter()
+        .filter(|i| i.state.is_alive() && burstable(i) && filters.matches(&none, |_| i.id.as_str().into()));
+    let (found, next_token) = page.cut(shown, |i| &i.id);
+    let shown = found
         .iter()
-        .filter(|i| i.state.is_alive() && burstable(i))
         .map(|i| shapes::InstanceCreditSpecification { instance_id: s(&i.id), cpu_credits: s("unlimited") });
     Ok(shapes::DescribeInstanceCreditSpecificationsOutput {
         instance_credit_specifications: Some(shown.collect()),
-        next_token: None,
+        next_token,
     })
 }

@@ -147,6 +147,9 @@ pub(super) async fn describe_offerings(
     let filters = Filters::parse(input.filters, &["instance-type", "location"])?;
     let page = Page::parse(input.max_results, input.next_token)?;
     let account = cx.store.read(account)?;
+    if input.dry_run == Some(true) {
+        return Err(dry_run());
+    }
     let location_type = input.location_type.unwrap_or_else(|| "region".into());
     let locations: Vec<String> = match location_type.as_str() {
         "region" => vec![account.region.clone()],
@@ -187,6 +190,9 @@ pub(super) async fn of_requirements(
     _: Arc<Ctx>,
     input: shapes::GetInstanceTypesFromInstanceRequirementsInput,
 ) -> Result<shapes::GetInstanceTypesFromInstanceRequirementsOutput, ApiError> {
+    if input.context.is_some() {
+        return Err(unsupported("A context"));
+    }
     let given = input.instance_requirements.unwrap_or_default();
     if given.require_encryption_in_transit == Some(true) {
         return Err(unsupported("InstanceRequirements with RequireEncryptionInTransit"));

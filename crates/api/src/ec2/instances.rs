@@ -13,7 +13,7 @@ use super::error::{combination, dry_run, missing, unsupported};
 use super::filter::{Field, Filters};
 use super::instance_view;
 use super::page::Page;
-use super::parts::{instance_ids, s};
+use super::parts::{instance_ids, refuse, s};
 use crate::{ApiError, Ctx};
 
 /// Filters of `DescribeInstances`.
@@ -266,6 +266,7 @@ pub(super) async fn start(
     cx: Arc<Ctx>,
     input: shapes::StartInstancesInput,
 ) -> Result<shapes::StartInstancesOutput, ApiError> {
+    refuse!(input; additional_info => "Additional information");
     let now = cx.clock.now();
     let changed =
         change(&cx, input.instance_ids, input.dry_run, |tx, ids| instances::request_start(tx, ids, now))

@@ -8,7 +8,7 @@ use puffer_core::ec2::{
 use puffer_inventory::images;
 use puffer_inventory::instances::InstanceError;
 use puffer_inventory::launch::{LaunchError, TemplateRef};
-use puffer_inventory::launch_templates::{self, NewTemplate, TemplateError};
+use puffer_inventory::launch_templates::{self, NewTemplate, NewVersion, TemplateError};
 use puffer_shapes::ec2 as shapes;
 use puffer_store::Reader;
 
@@ -56,6 +56,15 @@ fn show_version(
         default_version: Some(t.default_version == v.version),
         launch_template_data: Some(data::show(&v.data)),
         ..Default::default()
+    }
+}
+
+/// Shows the image that an alias stands for now.
+fn resolve_alias(r: &Reader<'_>, shown: &mut shapes::LaunchTemplateVersion) {
+    if let Some(image) = shown.launch_template_data.as_mut().and_then(|d| d.image_id.as_mut())
+        && let Some(resolved) = images::resolve(r, image)
+    {
+        *image = resolved;
     }
 }
 
@@ -141,18 +150,22 @@ pub(super) async fn create_version(
     let shown = cx
         .store
         .transact::<_, ApiError>(|tx| {
-            let (template, version) = launch_templates::create_version(
-                tx,
-                &template,
-                source.as_deref(),
-                input.version_description,
-                &data,
-                now,
-            )?;
+            let new = NewVersion {
+                source: source.as_deref(),
+                description: input.version_description.as_deref(),
+                data: &data,
+                client_token: input.client_token.as_deref().filter(|t| !t.is_empty()),
+            };
+            let (template, version) = launch_templates::create_version(tx, &template, &new, now)?;
             if input.dry_run == Some(true) {
                 return Err(dry_run());
             }
-            Ok(show_version(&*account(&tx.reader())?, &template, &version))
+            let reader = tx.reader();
+            let mut shown = show_version(&*account(&reader)?, &template, &version);
+            if input.resolve_alias == Some(true) {
+                resolve_alias(&reader, &mut shown);
+            }
+            Ok(shown)
         })
         .await?;
     Ok(shapes::CreateLaunchTemplateVersionOutput {
@@ -392,11 +405,8 @@ pub(super) async fn describe_versions(
         }
         let one = |(_, t, v): &(String, Arc<LaunchTemplate>, Arc<LaunchTemplateVersion>)| {
             let mut shown = show_version(&account, t, v);
-            if resolve
-                && let Some(d) = &mut shown.launch_template_data
-                && let Some(image) = &d.image_id
-            {
-                d.image_id = images::resolve(r, image).or_else(|| Some(image.clone()));
+            if resolve {
+                resolve_alias(r, &mut shown);
             }
             shown
         };

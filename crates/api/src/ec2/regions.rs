@@ -105,6 +105,9 @@ pub(super) async fn describe_account_attributes(
     input: shapes::DescribeAccountAttributesInput,
 ) -> Result<shapes::DescribeAccountAttributesOutput, ApiError> {
     let account = cx.store.read(account)?;
+    if input.dry_run == Some(true) {
+        return Err(dry_run());
+    }
     let all = [
         ("supported-platforms", "VPC".to_owned()),
         ("default-vpc", account.default_vpc_id.clone().unwrap_or_else(|| "none".into())),

@@ -93,6 +93,8 @@ pub(super) async fn create(
         outpost_arn => "Outposts",
         ipv4_ipam_pool_id => "IP Address Manager",
         ipv6_ipam_pool_id => "IPv6",
+        ipv4_netmask_length => "IP Address Manager",
+        ipv6_netmask_length => "IPv6",
     );
     if input.ipv6_native == Some(true) {
         return Err(unsupported("IPv6"));
@@ -173,6 +175,7 @@ pub(super) async fn modify_attribute(
     refuse!(input;
         customer_owned_ipv4_pool => "Outposts",
         enable_lni_at_device_index => "Outposts",
+        disable_lni_at_device_index => "Outposts",
         private_dns_hostname_type_on_launch => "Choosing host names",
     );
     for (on, what) in [

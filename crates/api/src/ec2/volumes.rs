@@ -144,11 +144,15 @@ pub(super) async fn describe_snapshots(
     let ids = input.snapshot_ids.unwrap_or_default();
     check_ids("snap", "InvalidSnapshotID.Malformed", &ids)?;
     let owners = input.owner_ids.unwrap_or_default();
+    // Snapshots are shared with nobody.
+    let restorers = input.restorable_by_user_ids.unwrap_or_default();
     let filters = Filters::parse(input.filters, FILTERS)?;
     let page = Page::parse(input.max_results, input.next_token)?;
     cx.store.read(|r| {
         let account = account(r)?;
-        let mine = owners.is_empty() || owners.iter().any(|o| o == "self" || *o == account.id);
+        let is_self = |id: &String| id == "self" || *id == account.id;
+        let mine = (owners.is_empty() || owners.iter().any(is_self))
+            && (restorers.is_empty() || restorers.iter().any(is_self));
         let shown = |m: &&Arc<Image>| matches!(m.state, ImageState::Available | ImageState::Pending);
         let mut all: Vec<(String, &Arc<Image>)> =
             r.iter::<Image>().filter(shown).map(|m| (m.snapshot_id(), m)).collect();

@@ -93,6 +93,9 @@ pub(super) async fn create(
         ipv4_ipam_pool_id => "IP Address Manager",
         ipv6_ipam_pool_id => "IPv6",
         vpc_encryption_control => "VPC encryption control",
+        ipv4_netmask_length => "IP Address Manager",
+        ipv6_netmask_length => "IPv6",
+        ipv6_cidr_block_network_border_group => "IPv6",
     );
     if input.amazon_provided_ipv6_cidr_block == Some(true) {
         return Err(unsupported("IPv6"));
@@ -186,6 +189,9 @@ pub(super) async fn describe_attribute(
 ) -> Result<shapes::DescribeVpcAttributeOutput, ApiError> {
     let id = required(input.vpc_id, "VpcId")?;
     let vpc = cx.store.read(|r| find(r, &id))?;
+    if input.dry_run == Some(true) {
+        return Err(dry_run());
+    }
     let mut out = shapes::DescribeVpcAttributeResult { vpc_id: s(&id), ..Default::default() };
     match required(input.attribute, "Attribute")?.as_str() {
         "enableDnsSupport" => out.enable_dns_support = boolean(vpc.dns_support),

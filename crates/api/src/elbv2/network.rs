@@ -169,6 +169,12 @@ pub(super) async fn set_subnets(
     input: shapes::SetSubnetsInput,
 ) -> Result<shapes::SetSubnetsOutput, ApiError> {
     only_ipv4(input.ip_address_type.as_deref())?;
+    if input.enable_prefix_for_ipv6_source_nat.as_deref() == Some("on") {
+        return Err(ApiError::declared(
+            &errors::INVALID_CONFIGURATION_REQUEST_EXCEPTION,
+            "Source NAT of IPv6 is not supported by Puffer; use 'off'",
+        ));
+    }
     let balancer_arn = input.load_balancer_arn.unwrap_or_default();
     let ids = subnet_ids(input.subnets, input.subnet_mappings)?;
     let now = cx.clock.now();

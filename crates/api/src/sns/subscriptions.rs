@@ -94,6 +94,9 @@ async fn confirm(
     cx: Arc<Ctx>,
     input: shape::ConfirmSubscriptionInput,
 ) -> Result<shape::ConfirmSubscriptionResponse, ApiError> {
+    if input.authenticate_on_unsubscribe.as_deref() == Some("true") {
+        return Err(unsupported("AuthenticateOnUnsubscribe"));
+    }
     let (topic, token) = (input.topic_arn.unwrap_or_default(), input.token.unwrap_or_default());
     let arn = cx
         .store

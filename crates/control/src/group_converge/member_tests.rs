@@ -14,7 +14,7 @@ use puffer_core::autoscaling::{
 use puffer_core::ec2::{Image, ImageState, Instance, LaunchTemplate, LaunchTemplateData, StateReason};
 use puffer_inventory::group_members::MemberError;
 use puffer_inventory::group_step::launch_now;
-use puffer_inventory::launch_templates::{self, NewTemplate, TemplateError};
+use puffer_inventory::launch_templates::{self, NewTemplate, NewVersion, TemplateError};
 use puffer_inventory::{instances, refreshes};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
@@ -219,10 +219,8 @@ async fn a_new_version_ends_the_wait_of_groups_that_follow_it() {
     let named = by_id(&template);
     let now = w.now();
     let data = LaunchTemplateData::default();
-    w.store
-        .transact(|tx| launch_templates::create_version(tx, &named, Some("1"), None, &data, now))
-        .await
-        .unwrap();
+    let new = NewVersion { source: Some("1"), description: None, data: &data, client_token: None };
+    w.store.transact(|tx| launch_templates::create_version(tx, &named, &new, now)).await.unwrap();
     assert_eq!(w.the_group().launch_backoff, None);
 }
 

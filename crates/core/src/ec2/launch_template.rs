@@ -216,6 +216,9 @@ pub struct LaunchTemplateVersion {
     pub created_at: Timestamp,
     /// What it says.
     pub data: LaunchTemplateData,
+    /// Token of the request that made it.
+    #[serde(default)]
+    pub client_token: Option<String>,
 }
 
 impl LaunchTemplateVersion {

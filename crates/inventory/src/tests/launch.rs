@@ -12,7 +12,7 @@ use crate::launch::{
     ClientToken, LaunchError, LaunchRequest, TemplateRef, check_user_data, request_from_data,
     resolve_template, run_instances,
 };
-use crate::launch_templates::{self, NewTemplate};
+use crate::launch_templates::{self, NewTemplate, NewVersion};
 use crate::security_groups;
 
 const AMI: &str = "ami-0123456789abcdef0";
@@ -183,7 +183,12 @@ async fn templates_resolve_by_version_and_overrides_win() {
         let template = launch_templates::create(tx, new, NOW, &mut rng()).unwrap();
         let second = LaunchTemplateData { instance_type: Some("t3.small".into()), ..Default::default() };
         let by_id = TemplateRef { id: Some(template.id.clone()), ..Default::default() };
-        launch_templates::create_version(tx, &by_id, Some("1"), None, &second, NOW).unwrap();
+        let new =
+            NewVersion { source: Some("1"), description: None, data: &second, client_token: Some("once") };
+        for _ in 0..2 {
+            let (_, made) = launch_templates::create_version(tx, &by_id, &new, NOW).unwrap();
+            assert_eq!(made.version, 2, "a token makes one version");
+        }
         (template, group)
     })
     .await;
