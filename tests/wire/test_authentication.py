@@ -39,24 +39,22 @@ def test_wrong_keys_are_refused(server, service, call, unknown_key, wrong_secret
     assert refusal(lambda: call(server.client(service, secret_key="wrong")))[0] == wrong_secret
 
 
-def test_an_old_signature_is_refused(server, monkeypatch):
+@pytest.mark.parametrize(
+    "service, call, refused",
+    [
+        ("autoscaling", lambda c: c.describe_auto_scaling_groups(), ("SignatureDoesNotMatch", 403)),
+        ("ec2", lambda c: c.describe_instances(), ("RequestExpired", 400)),
+        ("ssm", lambda c: c.get_parameter(Name="x"), ("InvalidSignatureException", 400)),
+    ],
+)
+@pytest.mark.parametrize("minutes", [-6, 6])
+def test_a_signature_of_another_time_is_refused(server, monkeypatch, service, call, refused, minutes):
     import botocore.auth
 
-    class Past(datetime.datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return super().now(tz) - datetime.timedelta(minutes=6)
-
-        @classmethod
-        def utcnow(cls):
-            return super().utcnow() - datetime.timedelta(minutes=6)
-
-    for name in ("get_current_datetime",):
-        if hasattr(botocore.auth, name):
-            monkeypatch.setattr(botocore.auth, name, lambda remove_tzinfo=True: Past.utcnow())
-    monkeypatch.setattr(botocore.auth.datetime, "datetime", Past, raising=False)
-    code, status = refusal(lambda: server.client("autoscaling").describe_auto_scaling_groups())
-    assert (code, status) in {("RequestExpired", 400), ("SignatureDoesNotMatch", 403)}
+    now = botocore.auth.get_current_datetime
+    shifted = lambda *args, **more: now(*args, **more) + datetime.timedelta(minutes=minutes)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", shifted)
+    assert refusal(lambda: call(server.client(service))) == refused
 
 
 def test_an_unsigned_request_is_refused(server):
