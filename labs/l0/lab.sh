@@ -118,8 +118,11 @@ all() {
 }
 
 delete_group() {
+  local left tries=0
+  left=$(aws autoscaling describe-auto-scaling-groups --auto-scaling-group-names "$LAB_NAME" \
+    --query 'length(AutoScalingGroups)' --output text)
+  [ "$left" != 0 ] || return 0
   aws autoscaling delete-auto-scaling-group --auto-scaling-group-name "$LAB_NAME" --force-delete
-  local left=1 tries=0
   while [ "$left" != 0 ]; do
     left=$(aws autoscaling describe-auto-scaling-groups --auto-scaling-group-names "$LAB_NAME" \
       --query 'length(AutoScalingGroups)' --output text)
@@ -129,15 +132,26 @@ delete_group() {
   done
 }
 
+# Runs a command; that there is nothing to remove (any more) is fine.
+unless_gone() {
+  local told
+  told=$("$@" 2>&1) && return 0
+  case $told in
+    *NotFound* | *"not found"* | *"does not exist"* | *InvalidAMIID.Unavailable*) ;;
+    *) echo "$told" >&2; return 1 ;;
+  esac
+}
+
+# May be run again if it was interrupted.
 clean_up() {
   delete_group
-  aws elbv2 delete-load-balancer --load-balancer-arn "$BALANCER"
+  unless_gone aws elbv2 delete-load-balancer --load-balancer-arn "$BALANCER"
   aws elbv2 wait load-balancers-deleted --load-balancer-arns "$BALANCER"
-  aws elbv2 delete-target-group --target-group-arn "$TARGETS"
-  aws ec2 delete-launch-template --launch-template-name "$LAB_NAME" >/dev/null
-  aws ec2 deregister-image --image-id "$IMAGE" >/dev/null
-  aws ec2 delete-security-group --group-id "$GROUP_ID" >/dev/null
-  aws ec2 delete-key-pair --key-name "$LAB_NAME" >/dev/null
+  unless_gone aws elbv2 delete-target-group --target-group-arn "$TARGETS"
+  unless_gone aws ec2 delete-launch-template --launch-template-name "$LAB_NAME"
+  unless_gone aws ec2 deregister-image --image-id "$IMAGE"
+  unless_gone aws ec2 delete-security-group --group-id "$GROUP_ID"
+  unless_gone aws ec2 delete-key-pair --key-name "$LAB_NAME"
   rm -f "$LAB_STATE" "$LAB_STATE.pem"
 }
 

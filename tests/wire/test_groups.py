@@ -206,3 +206,18 @@ def test_the_aws_cli_and_its_waiters(server, group, autoscaling, ec2):
     server.aws("ec2", "wait", "instance-status-ok", "--instance-ids", alone)
     ec2.terminate_instances(InstanceIds=[alone])
     server.aws("ec2", "wait", "instance-terminated", "--instance-ids", alone)
+
+
+def test_a_template_may_go_before_its_group_which_then_says_so(autoscaling, ec2):
+    made = ec2.create_launch_template(LaunchTemplateName="gone", LaunchTemplateData={
+        "ImageId": "ami-0123456789abcdef0", "InstanceType": "t2.micro"})["LaunchTemplate"]["LaunchTemplateId"]
+    autoscaling.create_auto_scaling_group(
+        AutoScalingGroupName="orphan", MinSize=0, MaxSize=2, AvailabilityZones=["us-east-1a"],
+        LaunchTemplate={"LaunchTemplateId": made, "Version": "$Latest"})
+    ec2.delete_launch_template(LaunchTemplateId=made)
+    autoscaling.set_desired_capacity(AutoScalingGroupName="orphan", DesiredCapacity=1)
+    tell = lambda: autoscaling.describe_scaling_activities(AutoScalingGroupName="orphan")["Activities"]
+    until(lambda: any(a["StatusCode"] == "Failed" and made in a["StatusMessage"] for a in tell()), "a failed launch")
+    shown = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["orphan"])["AutoScalingGroups"][0]
+    assert shown["Instances"] == [] and shown["LaunchTemplate"]["LaunchTemplateId"] == made
+    autoscaling.delete_auto_scaling_group(AutoScalingGroupName="orphan", ForceDelete=True)

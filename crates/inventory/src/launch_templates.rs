@@ -27,9 +27,6 @@ pub enum TemplateError {
     /// The default version stays.
     #[error("The default version {0} cannot be deleted; make another version the default first.")]
     DefaultVersion(u64),
-    /// A group uses it.
-    #[error("The launch template {0} is in use by an Auto Scaling group.")]
-    InUse(String),
     /// Too many.
     #[error("The maximum number of launch template{0} has been reached.")]
     Limit(&'static str),
@@ -235,15 +232,12 @@ pub fn delete_version(
     Ok(version)
 }
 
-/// Removes a template with its versions, unless a group launches from it.
+/// Removes a template with its versions, whoever uses it: as on AWS, a group's next launch fails and says why.
 pub fn delete(
     tx: &mut Transaction<'_>,
     template: &TemplateRef,
 ) -> Result<Arc<LaunchTemplate>, TemplateError> {
     let found = find(&tx.reader(), template)?;
-    if tx.count_by::<Group>("launch_template", &found.id) > 0 {
-        return Err(TemplateError::InUse(found.id.clone()));
-    }
     for version in tx.list_by::<LaunchTemplateVersion>("template", &found.id) {
         tx.delete::<LaunchTemplateVersion>(&LaunchTemplateVersion::key_of(&found.id, version.version));
     }

@@ -115,7 +115,6 @@ impl From<TemplateError> for ApiError {
             TemplateError::Missing(e) => return e.into(),
             TemplateError::DuplicateName => "InvalidLaunchTemplateName.AlreadyExistsException",
             TemplateError::DefaultVersion(_) => "InvalidParameterCombination",
-            TemplateError::InUse(_) => "DependencyViolation",
             TemplateError::Limit("s") => "LaunchTemplateLimitExceeded",
             TemplateError::Limit(_) => "VersionLimitExceeded",
             TemplateError::Store(e) => return e.into(),

@@ -49,12 +49,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if args.once || !out.is_terminal() {
         return Ok(write!(out, "{}", text(&look()?))?);
     }
+    let mut seen = text(&look()?);
     loop {
         // Home, text, clear what is left of the last look: no flicker.
-        let text = text(&look()?).replace('\n', "\x1b[K\n");
-        write!(out, "\x1b[H{text}\x1b[J")?;
+        write!(out, "\x1b[H{}\x1b[J", seen.replace('\n', "\x1b[K\n"))?;
         out.flush()?;
         std::thread::park_timeout(REFRESH);
+        // A server that is gone may come back: what it runs goes on meanwhile.
+        seen = look().map_or_else(|error| format!("{error:#}; waiting for one\n"), |report| text(&report));
     }
 }
 
@@ -92,6 +94,9 @@ fn group(text: &mut String, g: &GroupReport) {
         "  desired {} (min {}, max {}), in service {}, healthy {}",
         g.desired, g.min, g.max, g.in_service, g.healthy
     );
+    for note in &g.notes {
+        let _ = writeln!(text, "  {note}");
+    }
     for p in &g.policies {
         let value = p.value.map_or("no data".to_owned(), |v| format!("{v:.1}"));
         let target = p.target.map_or(String::new(), |t| format!(", target {t}"));
@@ -132,11 +137,13 @@ mod tests {
             healthy: 2,
             members: vec![],
             policies: vec![],
+            notes: vec!["suspended: Terminate".into()],
             activities: vec![],
         };
         let mut shown = String::new();
         group(&mut shown, &g);
         assert_eq!(shown.matches('█').count(), 12);
+        assert!(shown.contains("\n  suspended: Terminate\n"));
         assert_eq!(shown.matches('░').count(), 6);
         let empty = GroupReport { max: 0, desired: 0, healthy: 0, ..g };
         group(&mut String::new(), &empty);

@@ -65,7 +65,12 @@ async fn tear_down(data: &DataDir) -> anyhow::Result<()> {
     if !failed.is_empty() {
         bail!("some things could not be ended: {}", failed.join("; "));
     }
-    data.forget_compute()
+    data.forget_compute()?;
+    eprintln!(
+        "the records stay in {}: a server started there makes the groups' instances anew; remove the directory to be rid of them",
+        data.path().display()
+    );
+    Ok(())
 }
 
 async fn end_instances(kind: &str, data: &DataDir, failed: &mut Vec<String>) -> anyhow::Result<()> {

@@ -163,7 +163,7 @@ pub(crate) async fn carry_out(store: &Store, order: Order, now: Timestamp) -> Re
             let done = store.transact::<_, SpotError>(|tx| spot::interrupt(tx, &instance, cause, now));
             let notice = puffer_core::ec2::spot::NOTICE.as_secs();
             done.await
-                .map(|()| Outcome::Done(format!("{instance} has its notice and ends in {notice} s")))
+                .map(|()| Outcome::Done(format!("{instance} has its notice and ends in {notice} s, sooner if its group has a replacement for it")))
                 .map_err(|e| e.to_string())
         }
         Order::Rebalance { instance } => {

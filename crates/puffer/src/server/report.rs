@@ -34,6 +34,9 @@ pub(crate) struct GroupReport {
     pub(crate) healthy: usize,
     pub(crate) members: Vec<MemberReport>,
     pub(crate) policies: Vec<PolicyReport>,
+    /// What else explains the numbers, a line each: suspended processes, a refresh under way, zones that are down.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
     pub(crate) activities: Vec<ActivityReport>,
 }
 
@@ -175,8 +178,22 @@ fn group(r: &Reader<'_>, group: &Group, value_of: &MetricValue<'_>) -> GroupRepo
         healthy: members.iter().filter(|m| m.lifecycle == serving && is_healthy(m)).count(),
         members,
         policies: policies.iter().map(|p| policy(p, value_of(group, p))).collect(),
+        notes: notes(r, group),
         activities: newest_activities(r, &group.name, ACTIVITIES_SHOWN),
     }
+}
+
+fn notes(r: &Reader<'_>, group: &Group) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !group.suspended.is_empty() {
+        let names: Vec<&str> = group.suspended.iter().map(|p| p.name.as_str()).collect();
+        notes.push(format!("suspended: {}", names.join(", ")));
+    }
+    let newest = refreshes::of_group(r, group);
+    if let Some(under_way) = newest.first().filter(|f| f.status.is_active()) {
+        notes.extend(refresh(under_way).into_iter().next());
+    }
+    notes
 }
 
 fn member(r: &Reader<'_>, group: &Group, member: &Member) -> MemberReport {
