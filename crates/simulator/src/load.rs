@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 /// Nanoseconds of CPU time in a second.
-const NS_PER_S: f64 = 1e9;
+pub(crate) const NS_PER_S: f64 = 1e9;
+/// Bytes that a machine sends in a second of CPU time.
+pub(crate) const BYTES_PER_CPU_S: f64 = 1e6;
 /// Busy share of a machine that serves nobody.
 const IDLE: f64 = 0.02;
 

@@ -10,6 +10,7 @@ use puffer_compute::{Driver, DriverError, DriverInstance, DriverState, LaunchSpe
 use puffer_core::Timestamp;
 use rand::RngExt;
 
+use crate::load::{BYTES_PER_CPU_S, NS_PER_S};
 use crate::dice::chance;
 use crate::invariants::Act;
 use crate::world::World;
@@ -324,7 +325,10 @@ impl Driver for SimDriver {
             let runs = |m: &&Machine| m.state(now) == DriverState::Running && !m.suspended;
             let machine = state.machines.by_id.get(id).filter(runs);
             if let Some(machine) = machine {
-                out.push((id.to_owned(), Usage { cpu_ns: machine.cpu_ns as u64, ..Usage::default() }));
+                let network_out_bytes = (machine.cpu_ns / NS_PER_S * BYTES_PER_CPU_S) as u64;
+                let usage =
+                    Usage { cpu_ns: machine.cpu_ns as u64, network_out_bytes, ..Usage::default() };
+                out.push((id.to_owned(), usage));
             }
         }
     }

@@ -7,6 +7,7 @@ use puffer_inventory::zones::{self, ZoneError};
 use puffer_store::Transaction;
 
 use crate::client::{Client, Refused};
+use crate::load::BYTES_PER_CPU_S;
 use crate::plan::{GroupPlan, PolicyPlan, ZONES};
 use crate::world::World;
 
@@ -156,28 +157,36 @@ pub(crate) async fn put_policies(client: &Client, group: &GroupPlan) -> Done {
     match group.policy {
         PolicyPlan::None => Ok(()),
         PolicyPlan::Tracking(target) => {
-            let target = target.to_string();
-            let params = [
-                ("AutoScalingGroupName", group.name.as_str()),
-                ("PolicyName", "cpu"),
-                ("PolicyType", "TargetTrackingScaling"),
-                (
-                    "TargetTrackingConfiguration.PredefinedMetricSpecification.PredefinedMetricType",
-                    "ASGAverageCPUUtilization",
-                ),
-                ("TargetTrackingConfiguration.TargetValue", &target),
-            ];
-            ok("policy", client.autoscaling("PutScalingPolicy", &params).await).map(drop)
+            // The same need, seen by two metrics: what an instance sends goes with what it computes.
+            let bytes = target / 100.0 * 60.0 * BYTES_PER_CPU_S;
+            for (name, metric, target) in
+                [("cpu", "ASGAverageCPUUtilization", target), ("net", "ASGAverageNetworkOut", bytes)]
+            {
+                let target = target.to_string();
+                let params = [
+                    ("AutoScalingGroupName", group.name.as_str()),
+                    ("PolicyName", name),
+                    ("PolicyType", "TargetTrackingScaling"),
+                    (
+                        "TargetTrackingConfiguration.PredefinedMetricSpecification.PredefinedMetricType",
+                        metric,
+                    ),
+                    ("TargetTrackingConfiguration.TargetValue", &target),
+                ];
+                ok("policy", client.autoscaling("PutScalingPolicy", &params).await)?;
+            }
+            Ok(())
         }
         PolicyPlan::Simple => {
-            for (name, adjustment) in [("out", "2"), ("in", "-1")] {
-                let params = [
+            for (name, adjustment, cooldown) in [("out", "2", Some("40")), ("in", "-1", None)] {
+                let mut params = vec![
                     ("AutoScalingGroupName", group.name.as_str()),
                     ("PolicyName", name),
                     ("PolicyType", "SimpleScaling"),
                     ("AdjustmentType", "ChangeInCapacity"),
                     ("ScalingAdjustment", adjustment),
                 ];
+                params.extend(cooldown.map(|s| ("Cooldown", s)));
                 let put = ok("policy", client.autoscaling("PutScalingPolicy", &params).await)?;
                 alarm(client, group, name, put.text("PolicyARN").unwrap_or_default()).await?;
             }

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::{Actor, Stage};
-use crate::dice::one_of;
+use crate::dice::{chance, one_of};
 use crate::plan::PolicyPlan;
 use crate::setup::put_policies;
 
@@ -28,7 +28,7 @@ impl Actor for Policies {
         let Some(plan) = stage.world.plan.groups.iter().find(|g| g.name == name) else { return };
         match dice.random_range(0..8) {
             0 => {
-                let Some(policy) = one_of(dice, &["cpu", "out", "in"]) else { return };
+                let Some(policy) = one_of(dice, &["cpu", "net", "out", "in"]) else { return };
                 let params = [("AutoScalingGroupName", &*name), ("PolicyName", *policy)];
                 let _ = stage.client.autoscaling("DeletePolicy", &params).await;
             }
@@ -41,7 +41,8 @@ impl Actor for Policies {
                     PolicyPlan::Step => {
                         params.extend([("MetricValue", &*value), ("BreachThreshold", "50")]);
                     }
-                    _ => params.push(("HonorCooldown", "true")),
+                    // Some cannot wait.
+                    _ => params.push(("HonorCooldown", if chance(dice, 0.7) { "true" } else { "false" })),
                 }
                 let _ = stage.client.autoscaling("ExecutePolicy", &params).await;
             }

@@ -1,14 +1,59 @@
 //! A simple policy that keeps the cooldown changes nothing while one runs.
+//!
+//! When one runs is told here by what everybody can see: activities that ended, and the cooldowns of the group and of its
+//! policies. What the group itself remembers of its cooldown is not asked.
 
-use puffer_core::autoscaling::PolicyKind;
-
-use super::{Found, Invariant, Now, holds};
-use crate::view::Deltas;
-use puffer_core::Timestamp;
-use puffer_core::autoscaling::{Group, GroupStatus, ScalingPolicy};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) struct CooldownIsKept;
+use puffer_core::Timestamp;
+use puffer_core::autoscaling::{
+    Activity, ActivityStatus, Group, GroupStatus, LifecycleState, PolicyKind, ScalingPolicy,
+};
+
+use super::{Act, Found, Invariant, Now, holds};
+use crate::view::{Delta, Deltas};
+
+/// Time that a transaction may take from its moment to the disk: while the clock leaps within it, nobody can tell.
+const SLACK: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(crate) struct CooldownIsKept {
+    /// When the last instance of a group came or went.
+    ends: BTreeMap<String, Timestamp>,
+    /// Terminations that waited for hooks: their cooldown began before that, and their end is none.
+    hooked: BTreeSet<String>,
+    /// What a user's policy changed while a cooldown ran (group, policy): wrong if that user wanted it honored, which the
+    /// answer tells.
+    suspects: BTreeMap<(String, String), String>,
+}
+
+impl CooldownIsKept {
+    /// The end of an activity with which the group's cooldown begins, at the earliest.
+    fn note_end(&mut self, delta: &Delta<Activity>) {
+        let (Some(before), Some(after)) = (&delta.before, &delta.after) else { return };
+        let launches = after.description.starts_with("Launching a new EC2 instance: ")
+            || after.description.starts_with("Launching a new EC2 instance from warm pool: ");
+        let terminates = after.description.starts_with("Terminating EC2 instance: ");
+        if terminates && after.status == ActivityStatus::MidLifecycleAction {
+            self.hooked.insert(after.id.clone());
+        }
+        let ends = after.status == ActivityStatus::Successful && before.status != after.status;
+        if ends && (launches || terminates) && !self.hooked.remove(&after.id) {
+            self.ends.extend(after.ended_at.map(|at| (after.group.clone(), at)));
+        }
+    }
+
+    /// Seconds of the shortest cooldown that the last activity can have begun.
+    fn shortest_s(group: &Group, now: &Now<'_>) -> u32 {
+        let own = now.view.policies.values().filter(|p| p.group == group.name).filter_map(|p| match p.kind {
+            PolicyKind::Simple { cooldown_s, .. } => cooldown_s,
+            _ => None,
+        });
+        own.chain([group.default_cooldown_s]).min().unwrap_or(0)
+    }
+}
 
 /// A change of the wanted capacity by a policy.
 pub(super) struct Scaled<'d> {
@@ -50,17 +95,44 @@ impl Invariant for CooldownIsKept {
     fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
         for s in scaled(deltas, now) {
             let PolicyKind::Simple { .. } = s.policy.kind else { continue };
-            // The users of these worlds execute simple policies with HonorCooldown.
-            let ends = s.before.cooldown_ends(s.at);
-            holds!(
-                ends.is_none(),
-                "policy {} changes {} from {} to {} at {} during a cooldown until {ends:?}",
-                s.policy.name,
-                s.after.name,
-                s.before.desired,
-                s.after.desired,
-                s.at
+            let cooldown = Duration::from_secs(Self::shortest_s(s.before, now).into());
+            let Some(until) = self.ends.get(&s.after.name).map(|end| *end + cooldown) else { continue };
+            if s.at >= until || now.steady_for < cooldown + SLACK {
+                continue;
+            }
+            let text = format!(
+                "policy {} changes {} from {} to {} at {} during a cooldown until {until} at least",
+                s.policy.name, s.after.name, s.before.desired, s.after.desired, s.at
             );
+            holds!(!s.by_alarm, "{text}");
+            self.suspects.insert((s.after.name.clone(), s.policy.name.clone()), text);
+        }
+        deltas.activities.iter().for_each(|delta| self.note_end(delta));
+        for delta in &deltas.members {
+            // Termination hooks are not waited for: it begins when they do.
+            if let (Some(before), Some(after)) = (&delta.before, &delta.after)
+                && (before.state, after.state) == (LifecycleState::Terminating, LifecycleState::TerminatingWait)
+            {
+                self.ends.insert(after.group.clone(), after.state_since);
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: &Act<'_>, _now: &Now<'_>) -> Found {
+        let Act::Answered { action: "ExecutePolicy", params } = act else { return Ok(()) };
+        let of = |name: &str| params.iter().find(|p| p.0 == name).map_or("", |p| p.1);
+        let suspect = self.suspects.remove(&(of("AutoScalingGroupName").into(), of("PolicyName").into()));
+        match suspect.filter(|_| of("HonorCooldown") == "true") {
+            Some(text) => Err(text),
+            None => Ok(()),
+        }
+    }
+
+    fn second(&mut self, now: &Now<'_>) -> Found {
+        // Whoever waited for an answer from a server that died gets none.
+        if !now.server_lives {
+            self.suspects.clear();
         }
         Ok(())
     }

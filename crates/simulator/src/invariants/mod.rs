@@ -118,7 +118,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(address_once::AddressOnce),
         Box::new(one_group_per_instance::OneGroupPerInstance),
         Box::new(cost_within_plan::CostWithinPlan::default()),
-        Box::new(cooldown_is_kept::CooldownIsKept),
+        Box::new(cooldown_is_kept::CooldownIsKept::default()),
         Box::new(policies_count_only_warm::PoliciesCountOnlyWarm),
         Box::new(back_off_is_kept::BackOffIsKept),
         Box::new(grace_is_kept::GraceIsKept),
