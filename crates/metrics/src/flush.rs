@@ -32,6 +32,9 @@ const WAITING_ENTRIES_MAX: usize = 64;
 const ROLL_ROWS_MAX: usize = 4_000;
 /// Rows forgotten per flush for want of room, beyond those just written.
 const SHED_ROWS: usize = 2_000;
+/// Series looked at under one hold of the catalog's lock, about a millisecond: whoever makes a new series waits for it, and all who
+/// look one up wait behind that.
+const SERIES_AT_ONCE: usize = 1_000;
 /// Series whose age is checked per flush.
 const EXPIRE_SERIES_MAX: usize = 20_000;
 
@@ -157,24 +160,26 @@ impl Inner {
         writer.created.append(&mut self.created.lock());
         let dirty = std::mem::take(&mut *self.dirty.lock());
         report.n_series = dirty.len();
-        let catalog = self.catalog.read();
         let mut entry = Vec::new();
-        for number in dirty {
-            let Some(series) = catalog.get(number) else { continue };
-            let mut data = series.data.lock();
-            data.dirty = false;
-            for block in data.blocks.iter_mut().filter(|b| b.to_journal()) {
-                if let Some(changed) = block.take_journal() {
-                    push_entry(&mut entry, number, block.tier, block.start_s, &changed);
+        for some in dirty.chunks(SERIES_AT_ONCE) {
+            let catalog = self.catalog.read();
+            for &number in some {
+                let Some(series) = catalog.get(number) else { continue };
+                let mut data = series.data.lock();
+                data.dirty = false;
+                for block in data.blocks.iter_mut().filter(|b| b.to_journal()) {
+                    if let Some(changed) = block.take_journal() {
+                        push_entry(&mut entry, number, block.tier, block.start_s, &changed);
+                    }
                 }
-            }
-            if data.directory_is_stale() {
-                writer.directory.insert(number);
-            }
-            drop(data);
-            if entry.len() >= ENTRY_BYTES {
-                report.journal_bytes += entry.len();
-                writer.waiting.push_back(std::mem::take(&mut entry));
+                if data.directory_is_stale() {
+                    writer.directory.insert(number);
+                }
+                drop(data);
+                if entry.len() >= ENTRY_BYTES {
+                    report.journal_bytes += entry.len();
+                    writer.waiting.push_back(std::mem::take(&mut entry));
+                }
             }
         }
         if !entry.is_empty() {
@@ -225,23 +230,26 @@ impl Inner {
         let late = std::mem::take(&mut *self.late.lock());
         let mut still_late = Vec::new();
         let mut n_late = 0;
-        let catalog = self.catalog.read();
         let mut seen = HashSet::with_capacity(late.len());
-        for number in late {
-            let Some(series) = catalog.get(number).filter(|_| seen.insert(number)) else { continue };
-            let mut data = series.data.lock();
-            let n = data.blocks.len();
-            let behind =
-                |b: &crate::block::Block| b.start_s < self.windows[b.tier as usize].load(Ordering::Acquire);
-            data.blocks.retain(|b| b.changed || !behind(b));
-            n_evicted += n - data.blocks.len();
-            if data.blocks.is_empty() {
-                data.blocks = Vec::new();
-            }
-            let left = data.blocks.iter().filter(|b| behind(b)).count();
-            if left > 0 {
-                n_late += left;
-                still_late.push(number);
+        for some in late.chunks(SERIES_AT_ONCE) {
+            let catalog = self.catalog.read();
+            for &number in some {
+                let Some(series) = catalog.get(number).filter(|_| seen.insert(number)) else { continue };
+                let mut data = series.data.lock();
+                let n = data.blocks.len();
+                let behind = |b: &crate::block::Block| {
+                    b.start_s < self.windows[b.tier as usize].load(Ordering::Acquire)
+                };
+                data.blocks.retain(|b| b.changed || !behind(b));
+                n_evicted += n - data.blocks.len();
+                if data.blocks.is_empty() {
+                    data.blocks = Vec::new();
+                }
+                let left = data.blocks.iter().filter(|b| behind(b)).count();
+                if left > 0 {
+                    n_late += left;
+                    still_late.push(number);
+                }
             }
         }
         self.late.lock().append(&mut still_late);
@@ -394,16 +402,24 @@ impl Inner {
         for number in &writer.forgotten {
             table.remove(number).map_err(DiskError::disk)?;
         }
-        let catalog = self.catalog.read();
-        let mut saved = Vec::with_capacity(writer.created.len() + writer.directory.len());
-        for series in writer.created.iter().chain(&writer.directory).filter_map(|&n| catalog.get(n)) {
-            let data = series.data.lock();
-            let (first_s, last_s, tiers) = (data.first_s, data.last_s, data.tiers);
-            drop(data);
-            let row: Row = (catalog.metric(series), series.unit, first_s, last_s, tiers);
-            let row = serde_json::to_vec(&row).map_err(DiskError::disk)?;
-            table.insert(series.number, row.as_slice()).map_err(DiskError::disk)?;
-            saved.push((Arc::clone(series), (first_s, last_s, tiers)));
+        let numbers: Vec<u32> = writer.created.iter().chain(&writer.directory).copied().collect();
+        let mut saved = Vec::with_capacity(numbers.len());
+        for some in numbers.chunks(SERIES_AT_ONCE) {
+            // Spelled out first and written afterwards: the disk may take its time.
+            let named: Vec<_> = {
+                let catalog = self.catalog.read();
+                let series = some.iter().filter_map(|&n| catalog.get(n));
+                series.map(|s| (Arc::clone(s), catalog.metric(s))).collect()
+            };
+            for (series, metric) in named {
+                let data = series.data.lock();
+                let (first_s, last_s, tiers) = (data.first_s, data.last_s, data.tiers);
+                drop(data);
+                let row: Row = (metric, series.unit, first_s, last_s, tiers);
+                let row = serde_json::to_vec(&row).map_err(DiskError::disk)?;
+                table.insert(series.number, row.as_slice()).map_err(DiskError::disk)?;
+                saved.push((series, (first_s, last_s, tiers)));
+            }
         }
         Ok(saved)
     }
