@@ -10,9 +10,9 @@ use puffer_compute::{Driver, DriverError, DriverInstance, DriverState, LaunchSpe
 use puffer_core::Timestamp;
 use rand::RngExt;
 
-use crate::load::{BYTES_PER_CPU_S, NS_PER_S};
 use crate::dice::chance;
 use crate::invariants::Act;
+use crate::load::{BYTES_PER_CPU_S, NS_PER_S};
 use crate::world::World;
 
 /// Slow boots take up to this: beyond the converger's patience.
@@ -326,8 +326,7 @@ impl Driver for SimDriver {
             let machine = state.machines.by_id.get(id).filter(runs);
             if let Some(machine) = machine {
                 let network_out_bytes = (machine.cpu_ns / NS_PER_S * BYTES_PER_CPU_S) as u64;
-                let usage =
-                    Usage { cpu_ns: machine.cpu_ns as u64, network_out_bytes, ..Usage::default() };
+                let usage = Usage { cpu_ns: machine.cpu_ns as u64, network_out_bytes, ..Usage::default() };
                 out.push((id.to_owned(), usage));
             }
         }

@@ -50,7 +50,9 @@ pub fn publish(
                     tracing::warn!(queue = queue.name, topic = topic.arn, %error, "a notification is lost");
                 }
             }
-            SubscriptionProtocol::Http | SubscriptionProtocol::Https => post(tx, &subscription, "Notification", &id, body, now),
+            SubscriptionProtocol::Http | SubscriptionProtocol::Https => {
+                post(tx, &subscription, "Notification", &id, body, now)
+            }
         }
     }
     id

@@ -111,7 +111,8 @@ impl Invariant for CooldownIsKept {
         for delta in &deltas.members {
             // Termination hooks are not waited for: it begins when they do.
             if let (Some(before), Some(after)) = (&delta.before, &delta.after)
-                && (before.state, after.state) == (LifecycleState::Terminating, LifecycleState::TerminatingWait)
+                && (before.state, after.state)
+                    == (LifecycleState::Terminating, LifecycleState::TerminatingWait)
             {
                 self.ends.insert(after.group.clone(), after.state_since);
             }
