@@ -21,6 +21,8 @@ pub struct FiredAlarm {
     pub state: AlarmState,
     /// The newest datapoint, aggregated by the alarm's statistic; `None` if there is none.
     pub value: Option<f64>,
+    /// When the period of that datapoint began.
+    pub value_at: Option<Timestamp>,
     /// The alarm's threshold.
     pub threshold: f64,
     /// The datapoints that decided, oldest first, for explanations.

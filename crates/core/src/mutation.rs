@@ -35,6 +35,18 @@ pub enum Mutation {
     LeaveActivityOpen,
     /// What runs without a record goes on.
     KeepOrphans,
+    /// Target tracking believes data from before the capacity last changed.
+    TrustStaleMetrics,
+    /// Members whose Spot capacity is being taken back stay until it is.
+    IgnoreNotice,
+    /// Each launch counts for one unit.
+    IgnoreWeights,
+    /// Replacements keep to no least number of ready instances.
+    IgnoreMaintenance,
+    /// Nobody is told of the ends of activities.
+    ForgetToAnnounce,
+    /// Zones stay as uneven as they are.
+    NeverRebalance,
 }
 
 impl Mutation {
@@ -54,6 +66,12 @@ impl Mutation {
         Mutation::ForgetDeregister,
         Mutation::LeaveActivityOpen,
         Mutation::KeepOrphans,
+        Mutation::TrustStaleMetrics,
+        Mutation::IgnoreNotice,
+        Mutation::IgnoreWeights,
+        Mutation::IgnoreMaintenance,
+        Mutation::ForgetToAnnounce,
+        Mutation::NeverRebalance,
     ];
 
     /// Whether this rule is broken on this thread.

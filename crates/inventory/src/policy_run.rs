@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use puffer_core::Timestamp;
-use puffer_core::alarm::{Alarm, AlarmState, invoking_alarm};
+use puffer_core::alarm::{Alarm, AlarmState, MetricQuery, MetricSource, invoking_alarm};
 use puffer_core::autoscaling::scaling::{
     self, Capacity, Cooldowns, Decision, Keep, Reaction, Side, decide_simple, decide_step, decide_target,
 };
+use puffer_core::autoscaling::view::GroupView;
 use puffer_core::autoscaling::{Group, PolicyKind, ScalingPolicy, TargetTracking, process, texts};
+use puffer_core::{Mutation, Timestamp};
 use puffer_store::{StoreError, Transaction};
 
 use crate::group_step::Observation;
@@ -29,11 +30,13 @@ pub enum Trigger {
         state: AlarmState,
         /// The newest datapoint; steps look at all of them.
         value: Option<f64>,
+        /// When the period began that the value, or `warmed_value`, is of; `None`: not known.
+        value_at: Option<Timestamp>,
         /// The alarm's threshold.
         threshold: f64,
         /// The datapoints that decided, oldest first.
         datapoints: Vec<f64>,
-        /// The same metric over the instances that have warmed up, if some have not.
+        /// The same metric over the instances that have warmed up and serve, if others run, too.
         warmed_value: Option<f64>,
     },
     /// `ExecutePolicy`.
@@ -137,7 +140,7 @@ fn kept(decision: Decision) -> Outcome {
 
 fn explain(trigger: &Trigger) -> Vec<String> {
     match trigger {
-        Trigger::Alarm { name, state, value, threshold, datapoints, warmed_value } => {
+        Trigger::Alarm { name, state, value, threshold, datapoints, warmed_value, .. } => {
             let points: Vec<String> = datapoints.iter().map(|d| format!("{d:.4}")).collect();
             let value = value.map_or_else(|| "no data".to_owned(), |v| format!("{v:.4}"));
             let mut reasons = vec![format!(
@@ -145,7 +148,10 @@ fn explain(trigger: &Trigger) -> Vec<String> {
                 state.name(),
                 points.join(", ")
             )];
-            reasons.extend(warmed_value.map(|v| format!("without those that warm up, the metric is {v:.4}")));
+            reasons.extend(
+                warmed_value
+                    .map(|v| format!("over those that serve and have warmed up, the metric is {v:.4}")),
+            );
             reasons
         }
         Trigger::User { .. } => vec!["ExecutePolicy asked for it".to_owned()],
@@ -190,8 +196,15 @@ fn decide(
         }
         // An alarm can name such a policy; it acts on its forecast alone.
         PolicyKind::Predictive(_) => Decision::Keep(Keep::Nothing),
-        PolicyKind::TargetTracking(tracking) => match (by_alarm, value) {
-            (Some(alarm), Some(value)) => track(tx, group, policy, tracking, alarm, value, &capacity),
+        PolicyKind::TargetTracking(tracking) => match trigger {
+            Trigger::Alarm { name, value_at, warmed_value, .. } if value.is_some() => {
+                let datum = Datum {
+                    value: value.unwrap_or_default(),
+                    at: *value_at,
+                    of_group: warmed_value.is_none(),
+                };
+                track(tx, &view, policy, tracking, name, datum, capacity)
+            }
             _ => Decision::Keep(Keep::NoData),
         },
     }
@@ -209,20 +222,42 @@ fn step_value(tx: &Transaction<'_>, trigger: &Trigger, aggregation: &str) -> Opt
     }
 }
 
+/// What target tracking decides by.
+struct Datum {
+    value: f64,
+    /// When its period began.
+    at: Option<Timestamp>,
+    /// As the alarm has it: over all that publish for the group.
+    of_group: bool,
+}
+
 fn track(
     tx: &Transaction<'_>,
-    group: &Group,
+    view: &GroupView<'_>,
     policy: &ScalingPolicy,
     tracking: &TargetTracking,
     alarm: &str,
-    value: f64,
-    capacity: &Capacity,
+    datum: Datum,
+    mut capacity: Capacity,
 ) -> Decision {
+    let (group, value) = (view.group, datum.value);
     // The target on the scale of the alarm's datapoints (a sum over another period, say).
-    let target = match scaling::metric_of(tracking, &group.name, &Reaction::of(&group.tags)) {
-        Ok((_, _, target)) => target,
-        Err(_) => return Decision::Keep(Keep::NoData),
+    let reaction = Reaction::of(&group.tags);
+    let Ok((queries, period_s, target)) = scaling::metric_of(tracking, &group.name, &reaction) else {
+        return Decision::Keep(Keep::NoData);
     };
+    let since = scaling::unchanged_since(view);
+    if scaling::is_quick(period_s, &reaction)
+        && datum.at.is_none_or(|at| at < since)
+        && !Mutation::TrustStaleMetrics.is_on()
+    {
+        return Decision::Keep(Keep::Stale(since));
+    }
+    let of_instances = |q: &MetricQuery| matches!(&q.source, MetricSource::Stat { metric, .. } if metric.namespace == "AWS/EC2");
+    if datum.of_group && queries.iter().any(of_instances) {
+        capacity.metered = capacity.metered.saturating_add(scaling::leaving(view));
+    }
+    let capacity = &capacity;
     if !scaling::is_low_alarm(alarm) {
         return decide_target(value, target, Side::High, capacity);
     }

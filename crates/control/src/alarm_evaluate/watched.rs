@@ -172,6 +172,7 @@ impl Watched {
                 alarm: alarm.name.clone(),
                 state: alarm.state,
                 value: evaluation.datapoints.last().map(|p| p.value),
+                value_at: evaluation.datapoints.last().map(|p| p.at),
                 threshold: alarm.threshold,
                 datapoints: evaluation.datapoints.iter().map(|p| p.value).collect(),
                 at: now,

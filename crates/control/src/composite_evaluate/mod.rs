@@ -200,6 +200,7 @@ impl CompositeEvaluate {
             alarm: alarm.name.clone(),
             state: alarm.state,
             value: None,
+            value_at: None,
             threshold: 0.0,
             datapoints: Vec::new(),
             at: now,

@@ -27,7 +27,8 @@ pub struct Bounds {
     /// Nobody who is ready is taken out if fewer than this would be left.
     pub ready_min: u32,
     /// Most that may be pending and in service together: `ceil(max % of desired)`, and one more than `desired` if the minimum
-    /// leaves no other way (with weights: the largest weight more).
+    /// leaves no other way (with weights: the heaviest instance on top of what the last launch brought too much, so less than twice
+    /// the largest weight).
     pub total_max: u32,
 }
 
@@ -37,7 +38,7 @@ impl Bounds {
     pub fn of(percent: HealthyPercentages, desired: u32, unit: u32) -> Bounds {
         let ready_min = share(percent.min, desired);
         let total_max = share(percent.max.max(100), desired);
-        let with_one_more = desired.saturating_add(unit);
+        let with_one_more = desired.saturating_add(unit.saturating_mul(2).saturating_sub(1));
         let no_room = ready_min.saturating_add(unit) > desired && total_max < with_one_more;
         Bounds { ready_min, total_max: if no_room { with_one_more } else { total_max } }
     }
@@ -77,9 +78,9 @@ mod tests {
             let got = Bounds::of(HealthyPercentages { min, max }, desired, 1);
             assert_eq!(got, Bounds { ready_min, total_max }, "{min} to {max} of {desired}");
         }
-        // An instance of four units needs room for four.
+        // An instance of four units needs room for four, and up to three may be too many already.
         let percent = HealthyPercentages { min: 100, max: 110 };
-        assert_eq!(Bounds::of(percent, 10, 4), Bounds { ready_min: 10, total_max: 14 });
+        assert_eq!(Bounds::of(percent, 10, 4), Bounds { ready_min: 10, total_max: 17 });
         assert_eq!(Bounds::together(90, 10, 4), Bounds { ready_min: 6, total_max: 10 });
         for (min, desired, ready_min) in
             [(90, 10, 9), (90, 4, 3), (100, 1, 0), (100, 10, 9), (50, 4, 2), (90, 0, 0)]

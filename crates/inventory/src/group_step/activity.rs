@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use puffer_core::autoscaling::{Activity, ActivityStatus, CauseSentence, Group, texts};
-use puffer_core::{Timestamp, ids};
+use puffer_core::{Mutation, Timestamp, ids};
 use puffer_store::Transaction;
 use rand::Rng;
 
@@ -112,7 +112,7 @@ fn finish(
         a.ended_at = Some(now);
         change(a);
     });
-    if let Some(activity) = ended {
+    if let Some(activity) = ended.filter(|_| !Mutation::ForgetToAnnounce.is_on()) {
         notices::activity_ended(tx, &activity, now);
     }
 }

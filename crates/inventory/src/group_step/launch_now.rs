@@ -92,6 +92,11 @@ pub fn launch_now(
     // An instance refresh may launch from its own desired configuration, and need not replace what comes from there.
     let zone = check(tx, &refreshes::launching(&found, seen.refresh.as_deref()), &asked)?;
     let view = seen.view(now);
+    // More may count than are wanted, if scale-in is suspended, say: they, too, are below the maximum.
+    let held = view.n_counted();
+    if held.saturating_add(asked.capacity) > found.max {
+        return Err(LaunchNowError::Max { asked: asked.capacity, desired: held, max: found.max });
+    }
     let (places, lacks) =
         zones::places_in(&view, &zone, asked.subnet.as_deref(), asked.capacity, INSTANCES_PER_CALL_MAX, rng);
     let why = LaunchWhy::Difference(found.desired, found.desired.saturating_add(asked.capacity));

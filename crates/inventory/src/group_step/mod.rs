@@ -110,8 +110,13 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
     let seen = if step.report.unhealthy > 0 { step.look(name)? } else { seen };
     let replacing = step.take_refresh_on(&seen);
     let view = GroupView { group: &step.group, refresh: replacing.as_ref(), ..seen.view(now) };
-    let decided = plan(&view, step.rng);
-    step.carry_out(decided, &seen);
+    if step.launches_anew(&seen) {
+        // What was seen (types, weights, offers) is of what launches were made from before; the next step sees the rest.
+        step.report.moved += 1;
+    } else {
+        let decided = plan(&view, step.rng);
+        step.carry_out(decided, &seen);
+    }
     step.finish(&seen.group, &holders);
     Some(step.report)
 }
@@ -124,6 +129,14 @@ fn holders(seen: &Observation) -> Holders {
 impl Step<'_, '_> {
     fn look(&self, name: &str) -> Option<Observation> {
         Observation::of(&self.tx.reader(), name, self.now)
+    }
+
+    /// Whether this step changed what instances are launched from: a refresh began, or came to its end.
+    fn launches_anew(&self, seen: &Observation) -> bool {
+        let before = refreshes::launching(&seen.group, seen.refresh.as_deref());
+        let now = self.launching();
+        // A group on its way out launches nothing.
+        self.refresh.is_some() && (&before.source, &before.mixed) != (&now.source, &now.mixed)
     }
 
     /// Marks members whose checks fail, and remembers since when a status check is impaired.

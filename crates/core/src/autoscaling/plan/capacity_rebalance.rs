@@ -10,6 +10,7 @@ use rand::Rng;
 
 use super::zones::{Places, surplus_max};
 use super::{Action, LaunchWhy, Note, Plan, TerminateWhy};
+use crate::Mutation;
 use crate::autoscaling::mixed::Floor;
 use crate::autoscaling::view::{GroupView, MemberView, sum};
 use crate::autoscaling::{LifecycleState, process};
@@ -34,7 +35,7 @@ pub(super) fn end_interrupted(view: &GroupView<'_>, stays: &mut [bool], plan: &m
     let chosen: Vec<usize> = (0..view.members.len())
         .filter(|&i| stays[i] && noticed(&view.members[i]) && !refreshed(&i))
         .collect();
-    if chosen.is_empty() {
+    if chosen.is_empty() || Mutation::IgnoreNotice.is_on() {
         return;
     }
     if view.group.is_suspended(process::TERMINATE) {

@@ -10,7 +10,8 @@
 //!   launches of a rebalance (of zones or of Spot capacity, together), at most [`zones::surplus_max`] units, or one instance if
 //!   that is heavier; and spares launched ahead of those they replace, where the instance
 //!   maintenance policy or the instance refresh asks for it: with them at most `ceil(MaxHealthyPercentage × desired)` units,
-//!   and `desired` and the largest weight where the percentages leave no other way; with weights, launches go on until
+//!   and one instance more than `desired` where the percentages leave no other way (with weights: less than twice the largest
+//!   weight); with weights, launches go on until
 //!   `desired` is reached, so that it may be exceeded by less than the largest weight;
 //! * instances of the warm pool are not counted, and are at most as many as it wants ([`super::warm_pool`]);
 //! * a protected member is never chosen to shrink the group;
@@ -324,7 +325,7 @@ fn launch(
             }
         };
         let why = why(launched);
-        launched += place.units();
+        launched += if Mutation::IgnoreWeights.is_on() { 1 } else { place.units() };
         plan.actions.push(place.launch(why));
     }
 }

@@ -10,8 +10,8 @@ use super::{
 use crate::autoscaling::process;
 use crate::autoscaling::view::{GroupView, count};
 
-/// Takes up to `n` instances that wait in the pool, each for the zone that needs one most; says how many. Those taken count from
-/// then on.
+/// Takes instances that wait in the pool until `n` units are reached, each for the zone that needs one most; says how many units.
+/// Those taken count from then on.
 pub(super) fn take(
     view: &GroupView<'_>,
     n: u32,
@@ -42,7 +42,7 @@ pub(super) fn take(
             instance_id: view.members[i].member.instance_id.clone(),
             why: why(taken),
         });
-        taken += 1;
+        taken += view.members[i].member.weight.max(1);
     }
     taken
 }

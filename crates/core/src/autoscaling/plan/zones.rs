@@ -11,12 +11,12 @@
 use rand::{Rng, RngExt};
 
 use super::{Action, LaunchWhy, Note, Plan};
-use crate::Timestamp;
 use crate::autoscaling::mixed::{Floor, Mix, Planned, Pool, pick, pick_any};
 use crate::autoscaling::process;
 use crate::autoscaling::texts;
 use crate::autoscaling::view::GroupView;
 use crate::ec2::InstanceLifecycle;
+use crate::{Mutation, Timestamp};
 
 /// How far a rebalance may exceed the group's size: a tenth, at least one.
 pub fn surplus_max(desired: u32) -> u32 {
@@ -253,7 +253,7 @@ fn in_zone(view: &GroupView<'_>, stays: &[bool], zone: &str) -> u32 {
 
 /// Launches one instance more in the smallest zone if the zones are uneven and nothing else goes on.
 pub(super) fn rebalance(view: &GroupView<'_>, stays: &[bool], plan: &mut Plan, rng: &mut dyn Rng) {
-    if view.has_activity() || view.zones.is_empty() {
+    if view.has_activity() || view.zones.is_empty() || Mutation::NeverRebalance.is_on() {
         return;
     }
     let Some((crowded, _)) = uneven(view, stays) else { return };

@@ -6,6 +6,7 @@
 mod adjustment;
 mod alarms;
 mod cooldowns;
+mod freshness;
 mod reaction;
 mod step;
 mod target;
@@ -20,6 +21,7 @@ pub use alarms::{
     is_low_alarm, low_ratio, metric_of, rewrite_alarms, target_tracking_alarms, wants_high_resolution,
 };
 pub use cooldowns::{COOLDOWN_S_MAX, Cooldowns, TAG_SCALE_IN_COOLDOWN, TAG_SCALE_OUT_COOLDOWN};
+pub use freshness::{is_quick, leaving, unchanged_since};
 pub use reaction::{
     DATAPOINTS_MAX, PERIOD_S_MAX, Reaction, TAG_METRIC_PERIOD, TAG_SCALE_IN_DATAPOINTS,
     TAG_SCALE_OUT_DATAPOINTS,
@@ -28,8 +30,8 @@ pub use step::{STEPS_MAX, aggregate, decide_step, step_for, validate_steps};
 pub use target::{SCALE_IN_SHARE_MAX, Side, decide_target};
 
 use super::policy::{AdjustmentType, ScalingPolicy};
-use super::view::{GroupView, warmth};
-use super::{Group, PolicyKind};
+use super::view::{GroupView, sum, warmth};
+use super::{Group, LifecycleState, PolicyKind};
 use crate::{Mutation, Timestamp};
 
 /// A group's capacity as policies see it.
@@ -45,6 +47,8 @@ pub struct Capacity {
     pub warmed: u32,
     /// Wanted and not warmed up yet, launched or not.
     pub warming: u32,
+    /// Units that an average over the group is over: all in service, also those beyond what is wanted.
+    pub metered: u32,
 }
 
 impl Capacity {
@@ -56,12 +60,14 @@ impl Capacity {
         let (warmed, coming) = warmth(&view.members, warmup_s, view.now);
         let warmed = warmed.min(group.desired);
         let unlaunched = group.desired.saturating_sub(warmed + coming);
+        let serving = view.members.iter().filter(|m| m.member.state == LifecycleState::InService);
         Capacity {
             min: group.min,
             max: group.max,
             desired: group.desired,
             warmed,
             warming: coming.min(group.desired - warmed) + unlaunched,
+            metered: sum(serving.map(|m| m.member.weight)),
         }
     }
 
@@ -114,6 +120,8 @@ pub enum Keep {
     Warming(u32),
     /// A cooldown runs.
     Cooldown(Timestamp),
+    /// The metric's data are older than the last change of who serves.
+    Stale(Timestamp),
     /// An activity is in progress (simple scaling).
     ActivityInProgress,
     /// The metric is on the right side of its target.
@@ -141,6 +149,9 @@ impl fmt::Display for Keep {
             Keep::NothingWarm => write!(f, "no instance has warmed up yet, so the metric says nothing"),
             Keep::Warming(n) => write!(f, "no scale-in while {n} instances warm up"),
             Keep::Cooldown(until) => write!(f, "a cooldown runs until {until}"),
+            Keep::Stale(since) => {
+                write!(f, "the metric has no data yet from after {since}, when the capacity last changed")
+            }
             Keep::ActivityInProgress => write!(f, "a scaling activity is in progress"),
             Keep::WithinTarget => write!(f, "the metric is on the right side of its target"),
             Keep::Covered => write!(f, "the desired capacity covers the need already"),

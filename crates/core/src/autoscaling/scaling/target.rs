@@ -2,7 +2,8 @@
 //!
 //! With `n` warmed instances at an average of `m`, the load is `n·m`, so `ceil(n·m / target)` instances meet the target and
 //! never fall short of it. Out: as many at once as needed; those that warm up count as capacity but not in the metric. In:
-//! gradually, at most half of the group at a time, never while an instance warms up.
+//! gradually, at most half of the group at a time, never while an instance warms up. There `n` is whoever the metric is an
+//! average over, those that are on their way out included: what left already is not given up once more.
 //! Source: EC2 Auto Scaling guide, "Target tracking scaling policies"; the bound from the guide to ECS cluster auto scaling.
 
 use super::{Capacity, Decision, Keep};
@@ -67,12 +68,13 @@ fn inward(value: f64, target: f64, capacity: &Capacity) -> Decision {
         return Decision::Keep(Keep::WithinTarget);
     }
     let n = capacity.desired;
-    let needed = needed(n, value, target);
+    let metered = capacity.metered.max(n);
+    let needed = needed(metered, value, target);
     let step_max = ((f64::from(n) * SCALE_IN_SHARE_MAX) as i64).max(1);
     let to = needed.max(i64::from(n) - step_max);
     let clamped = capacity.clamp(to).min(n);
     let reasons = vec![format!(
-        "{value:.4} is below the target {target}: ceil({n} × {value:.4} / {target}) = {needed}, at most {step_max} fewer at \
+        "{value:.4} is below the target {target}: ceil({metered} × {value:.4} / {target}) = {needed}, at most {step_max} fewer at \
          a time, within {}–{}: {clamped}",
         capacity.min, capacity.max
     )];

@@ -12,7 +12,7 @@ use crate::autoscaling::{
 };
 
 fn capacity(min: u32, max: u32, desired: u32, warming: u32) -> Capacity {
-    Capacity { min, max, desired, warmed: desired - warming, warming }
+    Capacity { min, max, desired, warmed: desired - warming, warming, metered: desired }
 }
 
 #[test]
@@ -408,7 +408,7 @@ proptest! {
         let max = min + span;
         let desired = min + (f64::from(span) * at) as u32;
         let warmed = (f64::from(desired) * warm) as u32;
-        let c = Capacity { min, max, desired, warmed, warming: desired - warmed };
+        let c = Capacity { min, max, desired, warmed, warming: desired - warmed, metered: desired };
         let side = if out { Side::High } else { Side::Low };
         if let Decision::Change { to, reasons } = decide_target(value, target, side, &c) {
             prop_assert!((min..=max).contains(&to) && !reasons.is_empty());

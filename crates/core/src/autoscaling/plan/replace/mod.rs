@@ -24,9 +24,11 @@ use super::{
     Action, LAUNCHES_PER_PLAN_MAX, LaunchWhy, Note, Plan, ReplaceWhy, TERMINATIONS_PER_PLAN_MAX,
     TerminateWhy, counted,
 };
+use crate::Mutation;
 use crate::autoscaling::refresh::{Pace, Replacing};
 use crate::autoscaling::view::{GroupView, Warmup, count, sum};
 use crate::autoscaling::{Bounds, HealthStatus, LifecycleState, UnhealthyCause, process};
+use crate::ec2::InstanceState;
 
 /// Members that wait for their replacement.
 struct Queue {
@@ -68,7 +70,7 @@ impl Room {
             true => self.ready >= self.bounds.ready_min.saturating_add(weight),
             false => with_spare || self.ready >= self.bounds.ready_min,
         };
-        if !allowed {
+        if !allowed && !Mutation::IgnoreMaintenance.is_on() {
             return false;
         }
         if with_spare {
@@ -76,7 +78,7 @@ impl Room {
         } else {
             *limit -= 1;
         }
-        self.ready -= if is_ready { weight } else { 0 };
+        self.ready = self.ready.saturating_sub(if is_ready { weight } else { 0 });
         true
     }
 }
@@ -204,7 +206,12 @@ impl<'v, 'a> Exchange<'v, 'a> {
         plan: &mut Plan,
     ) -> (Vec<usize>, u32) {
         let view = self.view;
-        let dead = |i: &usize| view.members[*i].member.unhealthy_cause == Some(UnhealthyCause::Ec2NotRunning);
+        // Whatever they were called unhealthy for: some have died since.
+        let dead = |i: &usize| {
+            let m = &view.members[*i];
+            m.member.unhealthy_cause == Some(UnhealthyCause::Ec2NotRunning)
+                || m.instance.is_none_or(|i| i.state != InstanceState::Running)
+        };
         let (mut chosen, sick): (Vec<usize>, Vec<usize>) = sick.into_iter().partition(dead);
         let mut room = self.room(bounds, Warmup::of_all(view.group.warmup_s()), stays, plan);
         let before = room.ready_spares;
@@ -217,8 +224,9 @@ impl<'v, 'a> Exchange<'v, 'a> {
         }
         self.n_used += before - room.ready_spares;
         // Bounds that allow neither fewer nor more would keep the sick for ever: then one at a time goes first.
-        let nothing_else =
-            chosen.is_empty() && self.spares.is_empty() && bounds.total_max <= view.group.desired;
+        let nothing_else = chosen.is_empty()
+            && self.spares.is_empty()
+            && bounds.total_max < counted(view, stays) + view.weight_max();
         if nothing_else && !left.is_empty() && !throttle::is_unsettled(view) {
             chosen.push(left.remove(0));
         }

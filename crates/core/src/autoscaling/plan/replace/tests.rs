@@ -7,8 +7,9 @@ use rand_pcg::Pcg64;
 
 use crate::Timestamp;
 use crate::autoscaling::plan::{Action, LaunchWhy, Note, Plan, ReplaceWhy, TerminateWhy, plan};
-use crate::autoscaling::view::fixtures::{NOW, group, member, view};
+use crate::autoscaling::view::fixtures::{NOW, group, member, running, view};
 use crate::autoscaling::{Group, HealthStatus, HealthyPercentages, LifecycleState, Member, UnhealthyCause};
+use crate::ec2::{Instance, InstanceState};
 
 const DAY_S: u64 = 86_400;
 
@@ -17,7 +18,11 @@ fn members(n: usize) -> Vec<Member> {
 }
 
 fn planned(g: &Group, m: &[Member], now: Timestamp) -> Plan {
-    let mut v = view(g, m, &[]);
+    planned_with(g, m, &running(m), now)
+}
+
+fn planned_with(g: &Group, m: &[Member], instances: &[Instance], now: Timestamp) -> Plan {
+    let mut v = view(g, m, instances);
     v.now = now;
     plan(&v, &mut Pcg64::seed_from_u64(3))
 }
@@ -57,6 +62,20 @@ fn a_maintenance_policy_governs_the_replacement_of_the_sick() {
         let got = planned(&g, &m, NOW);
         assert_eq!(counts(&got), want, "{sick} of {desired}, {cause:?}, {min} to {max}: {got:?}");
     }
+}
+
+/// A user called them unhealthy, then they died: nothing is left to keep for a spare.
+#[test]
+fn what_died_since_it_was_called_unhealthy_goes_at_once() {
+    let mut g = group(0, 20, 4);
+    g.maintenance = Some(HealthyPercentages { min: 100, max: 110 });
+    let mut m = members(4);
+    for m in &mut m[..2] {
+        (m.health, m.unhealthy_cause) = (HealthStatus::Unhealthy, Some(UnhealthyCause::User));
+    }
+    let mut instances = running(&m);
+    instances[..2].iter_mut().for_each(|i| i.state = InstanceState::Terminated);
+    assert_eq!(counts(&planned_with(&g, &m, &instances, NOW)), (2, 2, 0));
 }
 
 #[test]
