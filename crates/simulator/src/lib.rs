@@ -21,7 +21,9 @@ mod invariants;
 mod life;
 mod load;
 mod machines;
+mod mix;
 pub mod mutants;
+mod operator;
 
 mod panics;
 mod placement;

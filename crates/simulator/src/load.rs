@@ -21,10 +21,10 @@ impl Load {
         self.demand.insert(group.to_owned(), demand);
     }
 
-    /// Busy share of each of `n` serving machines.
-    pub(crate) fn share(&self, group: &str, n: usize) -> f64 {
+    /// Busy share of each machine where `units` of capacity serve: a machine does as much work as it has weight.
+    pub(crate) fn share(&self, group: &str, units: u32) -> f64 {
         let demand = self.demand.get(group).copied().unwrap_or(0.0);
-        (demand / n.max(1) as f64).clamp(IDLE, 1.0)
+        (demand / f64::from(units.max(1))).clamp(IDLE, 1.0)
     }
 }
 

@@ -9,12 +9,16 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use crate::dice::{chance, dice, one_of};
+use crate::mix::MixPlan;
 
 /// Zones of every world.
 pub(crate) const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
 
 /// Storms last between these, seconds of virtual time.
 const STORM_S: std::ops::Range<u64> = 300..1500;
+
+/// The probability with which a world has an ingredient.
+const SHARE: f64 = 0.4;
 
 macro_rules! ingredients {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
@@ -53,6 +57,10 @@ ingredients! {
     Disk = "disk",
     /// Demand changes.
     Load = "load",
+    /// The Spot market moves: prices, capacity, interruptions, advice.
+    Market = "market",
+    /// The machine sleeps for a day.
+    Sleeps = "sleeps",
     /// Users change sizes.
     Sizes = "sizes",
     /// Users end, detach, attach, put in standby, protect.
@@ -75,6 +83,22 @@ ingredients! {
     WarmPool = "warm-pool",
     /// Scheduled actions.
     Schedules = "schedules",
+    /// Groups launch from something else: template versions, configurations, mixed instances policies.
+    Sources = "sources",
+    /// Zones, subnets, their distribution, zonal shifts.
+    ZoneSettings = "zone-settings",
+    /// Instance maintenance policies and maximum lifetimes.
+    Maintenance = "maintenance",
+    /// Topics are told of launches and terminations.
+    Notifications = "notifications",
+    /// `LaunchInstances`.
+    Launches = "launches",
+    /// Target groups are attached and detached.
+    Traffic = "traffic",
+    /// Tags, group metrics, deletion protection.
+    Chores = "chores",
+    /// Users who ask what there is.
+    Readers = "readers",
 }
 
 impl fmt::Display for Ingredient {
@@ -127,6 +151,10 @@ pub(crate) struct GroupPlan {
     pub(crate) termination_policy: &'static str,
     /// Demand at the beginning, in busy instances.
     pub(crate) demand: f64,
+    /// A mixed instances policy.
+    pub(crate) mix: Option<MixPlan>,
+    /// An instance maintenance policy: least and most, percent.
+    pub(crate) maintenance: Option<(i32, i32)>,
 }
 
 /// A world before it begins.
@@ -148,10 +176,15 @@ impl Plan {
     /// The world of a seed.
     pub fn of(seed: u64) -> Plan {
         let mut d = dice(seed, "plan");
-        let ingredients = Ingredient::ALL.iter().copied().filter(|_| chance(&mut d, 0.45)).collect();
+        let ingredients = Ingredient::ALL.iter().copied().filter(|_| chance(&mut d, SHARE)).collect();
         let storm = Duration::from_secs(d.random_range(STORM_S));
         let n_groups = d.random_range(1..=2);
-        let groups = (0..n_groups).map(|n| group(n, &mut dice(seed, &format!("group {n}")))).collect();
+        let groups = (0..n_groups)
+            .map(|n| {
+                let plain = group(n, &mut dice(seed, &format!("group {n}")));
+                refined(plain, &mut dice(seed, &format!("mix {n}")))
+            })
+            .collect();
         Plan { seed, ingredients, storm, groups, keeps_lines: false, boot_ms: BOOT_MS }
     }
 
@@ -233,5 +266,18 @@ fn group(n: usize, d: &mut Pcg64) -> GroupPlan {
         protects_new: chance(d, 0.15),
         termination_policy: one_of(d, &terminations).copied().unwrap_or("Default"),
         demand: d.random_range(0.1..f64::from(max)),
+        mix: None,
+        maintenance: None,
     }
+}
+
+/// The least and the most percentages of the four behaviours that an instance maintenance policy is for.
+pub(crate) const MAINTENANCE: [(i32, i32); 7] =
+    [(-1, -1), (100, 110), (100, 200), (90, 100), (0, 100), (50, 150), (80, 120)];
+
+/// A group, perhaps with a mixed instances policy and a maintenance policy.
+fn refined(plain: GroupPlan, d: &mut Pcg64) -> GroupPlan {
+    let mix = chance(d, 0.4).then(|| MixPlan::random(d));
+    let maintenance = chance(d, 0.3).then(|| one_of(d, &MAINTENANCE[1..]).copied()).flatten();
+    GroupPlan { by_configuration: plain.by_configuration && mix.is_none(), mix, maintenance, ..plain }
 }

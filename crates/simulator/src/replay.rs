@@ -272,6 +272,28 @@ mod tests {
         assert!(replay.instance_hours > 2.5 && replay.instance_hours < 9.0, "{}", replay.instance_hours);
     }
 
+    /// Without a warm-up, newcomers count at once: what the old ones measured before must not be multiplied by them.
+    #[test]
+    fn a_policy_of_seconds_settles_under_a_constant_load() {
+        for load in [30.0, 99.0, 155.0, 330.0, 460.0] {
+            let quick = Scenario {
+                warmup_s: Some(0),
+                cooldown_s: Some(0),
+                metric_period_s: Some(1),
+                boot: Duration::from_secs(3),
+                every_s: 10,
+                ..scenario(TRACKING, vec![(0, load), (120, load * 0.4), (400, load), (900, load)])
+            };
+            let replay = replay(&quick).unwrap();
+            let wanted = (load / 50.0_f64).ceil() as u32;
+            let last = replay.samples.last().unwrap();
+            assert_eq!((last.desired, last.in_service), (wanted, wanted), "load {load}");
+            let settled: Vec<u32> =
+                replay.samples.iter().filter(|s| s.at_s > 500).map(|s| s.desired).collect();
+            assert!(settled.iter().all(|d| *d == wanted), "load {load}: {settled:?}");
+        }
+    }
+
     #[test]
     fn a_policy_that_is_wrong_says_why() {
         let said = replay(&scenario(r#"{"PolicyType": "Magic"}"#, vec![(0, 1.0)])).unwrap_err();

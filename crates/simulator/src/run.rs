@@ -1,6 +1,7 @@
 //! The life of a world: set up, storm, calm, rest. The server lives in a runtime of its own; killing it is dropping that, with
 //! every task at whatever await it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,13 +203,14 @@ async fn calm(world: &Arc<World>, cast: &Cast, client: &Client, playing: Vec<Joi
     setup::tidy(world, client).await;
 }
 
-/// Waits until nothing moves, twice in a row.
+/// Waits until nothing moves, twice in a row, and until what is wanted of the groups has stayed the same: the load is constant now.
 async fn rest(world: &Arc<World>) {
     let since = world.time.age();
     let mut quiet = 0;
+    let mut settling = Settling::default();
     while quiet < 2 {
         tokio::time::sleep(LOOK).await;
-        let unrest = world.unrest();
+        let unrest = world.unrest().or_else(|| settling.unrest(world.wanted(), world.time.age()));
         quiet = if unrest.is_some() { 0 } else { quiet + 1 };
         if let Some(why) = unrest
             && world.time.age() - since > REST_WITHIN
@@ -217,4 +219,28 @@ async fn rest(world: &Arc<World>) {
         }
     }
     world.at_rest();
+}
+
+/// What was wanted of each group at the last change, and when that was seen.
+#[derive(Default)]
+struct Settling {
+    groups: BTreeMap<String, (u32, Duration, Vec<u32>)>,
+}
+
+impl Settling {
+    fn unrest(&mut self, wanted: Vec<(String, u32, Duration)>, now: Duration) -> Option<String> {
+        let mut unrest = None;
+        for (name, desired, settled_after) in wanted {
+            let (last, since, all) =
+                self.groups.entry(name.clone()).or_insert_with(|| (desired, now, vec![desired]));
+            if *last != desired {
+                (*last, *since) = (desired, now);
+                all.push(desired);
+            }
+            if now - *since < settled_after {
+                unrest = Some(format!("{name} does not settle: it wanted {all:?}"));
+            }
+        }
+        unrest
+    }
 }

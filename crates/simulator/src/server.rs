@@ -10,8 +10,8 @@ use puffer_control::group_converge::GroupConverge;
 use puffer_control::instance_converge::{ConvergeLimits, ConvergeRooms, InstanceConverge};
 use puffer_control::{
     ActivityPrune, AlarmAction, AlarmEvaluate, BalancerMetrics, BalancerSync, CompositeEvaluate,
-    InstanceAction, MetricCollect, NoFiles, PolicyExecute, PortPolicy, ScheduleRun, TargetSync,
-    TriggerEvaluate, spawn,
+    InstanceAction, MetricCollect, NoFiles, PolicyExecute, PortPolicy, Predict, ScheduleRun,
+    SpotMarketFollow, TargetSync, TriggerEvaluate, spawn,
 };
 use puffer_core::Clock;
 use puffer_core::ec2::Cidr;
@@ -93,8 +93,8 @@ pub(crate) async fn start(world: &Arc<World>, store: Store, life: u64) -> Result
     }))
 }
 
-/// The reconcilers, as `puffer serve` runs them. Left out are the flush of metrics, which would move data from memory to memory, and
-/// notifications, which go to others.
+/// The reconcilers, as `puffer serve` runs them. Left out is the flush of metrics, which would move data from memory to memory.
+/// Nobody subscribes by HTTP here, so nothing is sent to others.
 fn run(world: &Arc<World>, store: &Store, metrics: &Metrics, clock: &Arc<dyn Clock>, life: u64) {
     // Nobody stops a server gently here; the runtime goes with all its tasks.
     let (stop, stopped) = watch::channel(false);
@@ -137,6 +137,9 @@ fn run(world: &Arc<World>, store: &Store, metrics: &Metrics, clock: &Arc<dyn Clo
         spawn(composites, stopped.clone()),
         spawn(usage, stopped.clone()),
         spawn(ActivityPrune::new(store.clone(), Arc::clone(clock)), stopped.clone()),
+        spawn(SpotMarketFollow::new(store.clone(), Arc::clone(clock)), stopped.clone()),
+        spawn(Predict::new(store.clone(), metrics.clone(), Arc::clone(clock)), stopped.clone()),
+        spawn(puffer_control::Notify::new(store.clone(), Arc::clone(clock)), stopped.clone()),
         spawn(sync, stopped.clone()),
         spawn(health, stopped.clone()),
         spawn(figures, stopped),

@@ -8,11 +8,17 @@ use puffer_store::Transaction;
 
 use crate::client::{Client, Refused};
 use crate::load::BYTES_PER_CPU_S;
-use crate::plan::{GroupPlan, PolicyPlan, ZONES};
+use crate::mix::borrowed;
+use crate::operator;
+use crate::plan::{GroupPlan, Ingredient, PolicyPlan, ZONES};
 use crate::world::World;
 
 /// Any well-formed image id launches.
 pub(crate) const AMI: &str = "ami-0123456789abcdef0";
+/// The topic that groups may tell, and the queue behind it.
+pub(crate) const TOPIC_ARN: &str = "arn:aws:sns:us-east-1:123456789012:told";
+pub(crate) const QUEUE_URL: &str = "http://127.0.0.1:80/123456789012/told";
+const QUEUE_ARN: &str = "arn:aws:sqs:us-east-1:123456789012:told";
 /// Attempts of a user whose request the disk refuses or whose group is busy.
 const ATTEMPTS: usize = 5;
 
@@ -33,6 +39,9 @@ pub(crate) async fn set_up(world: &Arc<World>, client: &Client) -> Done {
     ok("template", client.ec2("CreateLaunchTemplate", &template).await)?;
     let configuration = [("LaunchConfigurationName", "web"), ("ImageId", AMI), ("InstanceType", "t2.micro")];
     ok("configuration", client.autoscaling("CreateLaunchConfiguration", &configuration).await)?;
+    if world.plan.has(Ingredient::Notifications) {
+        listen(client).await?;
+    }
     for group in &world.plan.groups {
         if group.has_target_group {
             balance(world, client, &group.name).await?;
@@ -41,6 +50,26 @@ pub(crate) async fn set_up(world: &Arc<World>, client: &Client) -> Done {
         put_policies(client, group).await?;
     }
     Ok(())
+}
+
+/// A topic with a queue behind it.
+async fn listen(client: &Client) -> Done {
+    ok("topic", client.sns("CreateTopic", &[("Name", "told")]).await)?;
+    let service = &puffer_shapes::sqs::SERVICE;
+    ok("queue", client.json(service, "CreateQueue", br#"{"QueueName": "told"}"#).await)?;
+    let subscription = [
+        ("TopicArn", TOPIC_ARN),
+        ("Protocol", "sqs"),
+        ("Endpoint", QUEUE_ARN),
+        ("Attributes.entry.1.key", "RawMessageDelivery"),
+        ("Attributes.entry.1.value", "true"),
+    ];
+    ok("subscription", client.sns("Subscribe", &subscription).await).map(drop)
+}
+
+/// Ids of the default subnets in these zones.
+pub(crate) fn subnets_of(world: &World, zones: &[&str]) -> Vec<String> {
+    subnets(world).into_iter().filter(|(z, _)| zones.contains(&z.as_str())).map(|(_, id)| id).collect()
 }
 
 /// Ids of the default subnets, by zone.
@@ -101,9 +130,7 @@ pub(crate) async fn make_group(
     client: &Client,
     group: &GroupPlan,
 ) -> Result<(), Refused> {
-    let zones = &ZONES[..group.zones];
-    let subnets: Vec<String> =
-        subnets(world).into_iter().filter(|(z, _)| zones.contains(&z.as_str())).map(|(_, id)| id).collect();
+    let subnets = subnets_of(world, &ZONES[..group.zones]);
     let numbers =
         [group.min, group.max, group.desired, group.grace_s, group.cooldown_s].map(|n| n.to_string());
     let [min, max, desired, grace, cooldown] = &numbers;
@@ -119,11 +146,22 @@ pub(crate) async fn make_group(
         ("TerminationPolicies.member.1", group.termination_policy),
         ("NewInstancesProtectedFromScaleIn", if group.protects_new { "true" } else { "false" }),
     ];
-    if group.by_configuration {
+    let mix = group.mix.as_ref().map(|m| m.params("MixedInstancesPolicy", "$Latest"));
+    if let Some(mix) = &mix {
+        params.extend(borrowed(mix));
+    } else if group.by_configuration {
         params.push(("LaunchConfigurationName", "web"));
     } else {
         params.push(("LaunchTemplate.LaunchTemplateName", "web"));
         params.push(("LaunchTemplate.Version", "$Latest"));
+    }
+    if group.mix.as_ref().is_some_and(|m| m.rebalances) {
+        params.push(("CapacityRebalance", "true"));
+    }
+    let maintenance = group.maintenance.map(|(min, max)| (min.to_string(), max.to_string()));
+    if let Some((min, max)) = &maintenance {
+        params.push(("InstanceMaintenancePolicy.MinHealthyPercentage", min));
+        params.push(("InstanceMaintenancePolicy.MaxHealthyPercentage", max));
     }
     let warmup = group.warmup_s.map(|s| s.to_string());
     if let Some(warmup) = &warmup {
@@ -138,6 +176,13 @@ pub(crate) async fn make_group(
         params.push(("Tags.member.1.Value", period));
         params.push(("Tags.member.1.PropagateAtLaunch", "false"));
     }
+    if group.mix.as_ref().is_some_and(|m| m.falls_back) {
+        let [key, value] = match period {
+            Some(_) => ["Tags.member.2.Key", "Tags.member.2.Value"],
+            None => ["Tags.member.1.Key", "Tags.member.1.Value"],
+        };
+        params.extend([(key, "puffer:on-demand-fallback"), (value, "true")]);
+    }
     let target_group = target_group_of(world, &group.name).filter(|_| group.has_target_group);
     if let Some(arn) = &target_group {
         params.push(("TargetGroupARNs.member.1", arn));
@@ -146,7 +191,7 @@ pub(crate) async fn make_group(
 }
 
 /// The target group that was made for a group.
-fn target_group_of(world: &World, name: &str) -> Option<String> {
+pub(crate) fn target_group_of(world: &World, name: &str) -> Option<String> {
     let server = world.server()?;
     let all = server.store.list::<puffer_core::elb::TargetGroup>();
     all.iter().find(|t| t.name == name).map(|t| t.arn.clone())
@@ -236,7 +281,7 @@ async fn alarm(client: &Client, group: &GroupPlan, side: &str, policy: &str) -> 
     ok("alarm", client.cloudwatch("PutMetricAlarm", &params).await).map(drop)
 }
 
-/// After the storm: processes run again, but for alarms, and nothing is protected, so that every group can be what is wanted of it.
+/// After the storm: processes run again and nothing is protected, so that every group can be what is wanted of it.
 pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
     if let Some(server) = world.server() {
         let now = server.clock.now();
@@ -266,10 +311,7 @@ pub(crate) async fn tidy(world: &Arc<World>, client: &Client) {
                 break;
             }
         }
-        // A policy that reacts within seconds may swing about its target for ever; what is looked for here is whether groups
-        // become what is wanted of them.
-        let alarms = [("AutoScalingGroupName", &*name), ("ScalingProcesses.member.1", "AlarmNotification")];
-        let _ = client.autoscaling("SuspendProcesses", &alarms).await;
+        operator::shift(world, &name, None).await;
         let update = [("AutoScalingGroupName", &*name), ("NewInstancesProtectedFromScaleIn", "false")];
         let _ = client.autoscaling("UpdateAutoScalingGroup", &update).await;
         let ids: Vec<String> =

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use puffer_core::Record;
-use puffer_core::autoscaling::{Activity, Group, Member, ScalingPolicy};
+use puffer_core::autoscaling::launch_call::LaunchCall;
+use puffer_core::autoscaling::mixed::MixedPolicy;
+use puffer_core::autoscaling::{Activity, Group, InstanceRefresh, Member, ScalingPolicy};
 use puffer_core::ec2::{AddressHold, Instance};
 use puffer_core::elb::Target;
+use puffer_core::event::Event;
+use puffer_core::messaging::{Queue, QueueMessage};
 use puffer_store::Change;
 
 /// Committed records of the kinds that invariants look at.
@@ -21,6 +25,9 @@ pub(crate) struct View {
     pub(crate) policies: BTreeMap<String, Arc<ScalingPolicy>>,
     pub(crate) targets: BTreeMap<String, Arc<Target>>,
     pub(crate) holds: BTreeMap<String, Arc<AddressHold>>,
+    /// Those that go on, by id.
+    pub(crate) refreshes: BTreeMap<String, Arc<InstanceRefresh>>,
+    pub(crate) queues: BTreeMap<String, Arc<Queue>>,
 }
 
 /// What a transaction did to one record: before and after.
@@ -38,6 +45,12 @@ pub(crate) struct Deltas {
     pub(crate) instances: Vec<Delta<Instance>>,
     pub(crate) activities: Vec<Delta<Activity>>,
     pub(crate) targets: Vec<Delta<Target>>,
+    pub(crate) refreshes: Vec<Delta<InstanceRefresh>>,
+    /// New ones.
+    pub(crate) events: Vec<Arc<Event>>,
+    pub(crate) messages: Vec<Arc<QueueMessage>>,
+    /// Groups for which `LaunchInstances` was called.
+    pub(crate) calls: Vec<String>,
 }
 
 fn push<T: Record>(list: &mut Vec<Delta<T>>, change: &Change<'_>) {
@@ -87,6 +100,23 @@ impl View {
                 }
                 ScalingPolicy::COLLECTION => set(&mut self.policies, change),
                 AddressHold::COLLECTION => set(&mut self.holds, change),
+                Queue::COLLECTION => set(&mut self.queues, change),
+                InstanceRefresh::COLLECTION => {
+                    push(&mut deltas.refreshes, change);
+                    match change.after::<InstanceRefresh>().filter(|r| r.status.is_active()) {
+                        Some(active) => self.refreshes.insert(change.key().to_owned(), active),
+                        None => self.refreshes.remove(change.key()),
+                    };
+                }
+                Event::COLLECTION if change.before::<Event>().is_none() => {
+                    deltas.events.extend(change.after::<Event>());
+                }
+                QueueMessage::COLLECTION if change.before::<QueueMessage>().is_none() => {
+                    deltas.messages.extend(change.after::<QueueMessage>());
+                }
+                LaunchCall::COLLECTION => {
+                    deltas.calls.extend(change.after::<LaunchCall>().map(|c| c.group.clone()));
+                }
                 _ => {}
             }
         }
@@ -103,9 +133,18 @@ impl View {
         self.members_of(group).map(|m| m.units()).sum()
     }
 
-    /// The largest weight of a member of the group, at least 1.
+    /// The largest weight of a member of the group, or of a type that it may launch.
     pub(crate) fn weight_max(&self, group: &str) -> u32 {
-        self.members_of(group).map(|m| m.weight).max().unwrap_or(1)
+        let types = |m: &MixedPolicy| m.overrides.iter().filter_map(|o| o.weight).max();
+        let launchable = self.groups.get(group).and_then(|g| types(g.mixed.as_ref()?));
+        let desired = self.refresh_of(group).and_then(|r| types(r.desired.as_ref()?.mixed.as_ref()?));
+        let members = self.members_of(group).map(|m| m.weight).max();
+        members.max(launchable).max(desired).unwrap_or(1).max(1)
+    }
+
+    /// The refresh of a group that goes on.
+    pub(crate) fn refresh_of(&self, group: &str) -> Option<&Arc<InstanceRefresh>> {
+        self.refreshes.values().find(|r| r.group == group)
     }
 
     /// Registrations of an instance.
@@ -121,6 +160,14 @@ impl Deltas {
             Some(delta) => delta.before.clone(),
             None => view.groups.get(name).cloned(),
         }
+    }
+
+    /// Members that this transaction took from a warm pool into service.
+    pub(crate) fn from_pool(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.iter().filter_map(|d| {
+            let waited = d.before.as_ref().is_some_and(|m| m.state.is_of_pool());
+            d.after.as_ref().filter(|m| waited && m.state.counts())
+        })
     }
 
     /// Members that this transaction launched into service: their instances are as new as they are. Those for the warm pool

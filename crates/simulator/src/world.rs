@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use puffer_api::{Ctx, Registry};
-use puffer_compute::DriverState;
 use puffer_core::autoscaling::LifecycleState;
 use puffer_core::{Clock, Timestamp};
 use puffer_store::{Change, MemoryDisk};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::dice::dice;
 use crate::faults::Faults;
-use crate::invariants::{self, Act, Invariant, Now, Violation};
+use crate::invariants::{self, Act, Invariant, Now, Violation, converges};
 use crate::life::Life;
 use crate::load::{Load, cpu_ns};
 use crate::machines::Machines;
@@ -175,13 +175,13 @@ impl World {
         let State { view, machines, load, plane, .. } = state;
         for group in view.groups.keys() {
             let serves = |id: &str| machines.by_id.get(id).is_some_and(|m| m.answers(now));
-            let serving: Vec<&str> = view
+            let serving: Vec<(&str, u32)> = view
                 .members_of(group)
                 .filter(|m| m.state == LifecycleState::InService && serves(&m.instance_id))
-                .map(|m| m.instance_id.as_str())
+                .map(|m| (m.instance_id.as_str(), m.weight))
                 .collect();
-            let share = load.share(group, serving.len());
-            for id in serving {
+            let share = load.share(group, serving.iter().map(|(_, weight)| weight).sum());
+            for (id, _) in serving {
                 if let Some(machine) = machines.by_id.get_mut(id) {
                     machine.cpu_ns += cpu_ns(share) * machine.n_vcpus;
                 }
@@ -195,44 +195,13 @@ impl World {
 
     /// Why the world has not come to rest, if it has not.
     pub(crate) fn unrest(&self) -> Option<String> {
-        let now = self.time.now_ms();
-        let state = self.state.lock();
-        let view = &state.view;
-        if let Some(a) = view.open.values().next() {
-            return Some(format!("an activity of {} goes on: {} ({:?})", a.group, a.description, a.status));
-        }
-        for group in view.groups.values() {
-            let counted = view.n_counted(&group.name);
-            // With weights, a group may stay less than the heaviest above what it wants.
-            if counted < group.desired || counted - group.desired >= view.weight_max(&group.name) {
-                return Some(format!(
-                    "{} has {counted} members and wants {} (back-off {:?} {:?}, suspended {:?})",
-                    group.name, group.desired, group.launch_backoff, group.zone_backoff, group.suspended
-                ));
-            }
-        }
-        use puffer_core::autoscaling::HealthStatus::Healthy;
-        // Who is set aside is left alone, healthy or not.
-        let settled = |m: &puffer_core::autoscaling::Member| {
-            let aside =
-                [LifecycleState::Standby, LifecycleState::WarmedStopped, LifecycleState::WarmedRunning];
-            aside.contains(&m.state)
-                || m.state.is_retained()
-                || (m.state == LifecycleState::InService && m.health == Healthy)
-        };
-        if let Some(m) = view.members.values().find(|m| !settled(m)) {
-            return Some(format!("{} of {} is {:?} and {:?}", m.instance_id, m.group, m.state, m.health));
-        }
-        use puffer_core::ec2::InstanceState as S;
-        let moving = |s: S| matches!(s, S::Pending | S::Stopping | S::ShuttingDown);
-        if let Some(i) = view.instances.values().find(|i| moving(i.state)) {
-            return Some(format!("{} is {}", i.id, i.state.name()));
-        }
-        if let Some(t) = view.targets.values().find(|t| t.draining_since.is_some()) {
-            return Some(format!("{} drains in {}", t.id, t.target_group));
-        }
-        let booting = |m: &crate::machines::Machine| m.state(now) == DriverState::Starting;
-        state.machines.by_id.iter().find(|(_, m)| booting(m)).map(|(id, _)| format!("{id} boots"))
+        let state = &mut *self.state.lock();
+        converges::unrest(&state.view, &state.machines, self.time.now_ms())
+    }
+
+    /// What is wanted of each group now, and how long it must have been so to count as settled.
+    pub(crate) fn wanted(&self) -> Vec<(String, u32, Duration)> {
+        converges::wanted(&self.state.lock().view)
     }
 }
 

@@ -31,6 +31,7 @@ impl Actor for Hooks {
         let silent = stage.world.plan.seed.is_multiple_of(2);
         match dice.random_range(0..10) {
             0..=1 => put(stage, dice).await,
+            2 if dice.random_range(0..3) == 0 => retain(stage, dice).await,
             2 => delete(stage, dice).await,
             _ if silent => {}
             _ => answer(stage, dice).await,
@@ -50,6 +51,14 @@ async fn put(stage: &Stage<'_>, dice: &mut Pcg64) {
         ("DefaultResult", one_of(dice, &["CONTINUE", "ABANDON"]).unwrap_or(&"CONTINUE")),
     ];
     let _ = stage.client.autoscaling("PutLifecycleHook", &params).await;
+}
+
+/// What becomes of instances whose termination hook is abandoned.
+async fn retain(stage: &Stage<'_>, dice: &mut Pcg64) {
+    let Some(group) = stage.group(dice) else { return };
+    let what = one_of(dice, &["retain", "terminate"]).unwrap_or(&"terminate");
+    let params = [("InstanceLifecyclePolicy.RetentionTriggers.TerminateHookAbandon", *what)];
+    stage.ask("UpdateAutoScalingGroup", &group, &params).await;
 }
 
 async fn delete(stage: &Stage<'_>, dice: &mut Pcg64) {

@@ -1,16 +1,25 @@
 //! The users of a world, a file per kind: each does something now and then, knowing no more than a user does.
 
+mod chores;
 mod groups;
 mod hooks;
 mod instances;
+mod launches;
+mod maintenance;
 mod members;
+mod notifications;
 mod policies;
+mod predictions;
 mod processes;
+mod readers;
 mod refresh;
 mod schedules;
 mod sizes;
+mod sources;
+mod traffic;
 mod verdicts;
 mod warm_pool;
+mod zone_settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +47,19 @@ impl Stage<'_> {
         one_of(dice, &names).cloned()
     }
 
+    /// The plan of a group that exists.
+    pub(crate) fn planned(&self, dice: &mut Pcg64) -> Option<&crate::plan::GroupPlan> {
+        let name = self.group(dice)?;
+        self.world.plan.groups.iter().find(|g| g.name == name)
+    }
+
+    /// A call on an Auto Scaling group, whatever comes of it.
+    pub(crate) async fn ask(&self, action: &str, group: &str, params: &[(&str, &str)]) {
+        let mut all = vec![("AutoScalingGroupName", group)];
+        all.extend_from_slice(params);
+        let _ = self.client.autoscaling(action, &all).await;
+    }
+
     /// A member of a group, by group and instance.
     pub(crate) fn member(&self, dice: &mut Pcg64) -> Option<(String, String)> {
         let state = self.world.state.lock();
@@ -60,7 +82,7 @@ pub(crate) trait Actor: Send + 'static {
     async fn act(&mut self, stage: &Stage<'_>, dice: &mut Pcg64);
 
     /// The storm is over: what it did to the world is undone.
-    fn calm(&mut self, _stage: &Stage<'_>) {}
+    async fn calm(&mut self, _stage: &Stage<'_>) {}
 }
 
 /// An actor with its dice, which outlive the server.
@@ -103,7 +125,7 @@ impl Slot {
     }
 
     pub(crate) async fn calm(&self, stage: &Stage<'_>) {
-        self.part.lock().await.actor.calm(stage);
+        self.part.lock().await.actor.calm(stage).await;
     }
 }
 
@@ -126,5 +148,13 @@ pub(crate) fn of(plan: &Plan) -> Vec<Slot> {
     add(Ingredient::Refresh, Slot::new(plan, refresh::Refresh));
     add(Ingredient::WarmPool, Slot::new(plan, warm_pool::WarmPool));
     add(Ingredient::Schedules, Slot::new(plan, schedules::Schedules));
+    add(Ingredient::Sources, Slot::new(plan, sources::Sources));
+    add(Ingredient::ZoneSettings, Slot::new(plan, zone_settings::ZoneSettings));
+    add(Ingredient::Maintenance, Slot::new(plan, maintenance::Maintenance));
+    add(Ingredient::Notifications, Slot::new(plan, notifications::Notifications));
+    add(Ingredient::Launches, Slot::new(plan, launches::Launches));
+    add(Ingredient::Traffic, Slot::new(plan, traffic::Traffic));
+    add(Ingredient::Chores, Slot::new(plan, chores::Chores));
+    add(Ingredient::Readers, Slot::new(plan, readers::Readers));
     slots
 }

@@ -7,6 +7,8 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::{Actor, Stage};
+use crate::dice::{chance, one_of};
+use crate::mix::MixPlan;
 
 pub(crate) struct Refresh;
 
@@ -27,18 +29,52 @@ impl Actor for Refresh {
             0 => "CancelInstanceRefresh",
             1 => "RollbackInstanceRefresh",
             _ => {
-                let healthy = dice.random_range(0..=100).to_string();
-                let params = [
-                    named,
-                    ("Preferences.MinHealthyPercentage", &*healthy),
-                    ("Preferences.InstanceWarmup", "5"),
-                    ("Preferences.ScaleInProtectedInstances", "Refresh"),
-                    ("Preferences.StandbyInstances", "Ignore"),
-                ];
-                let _ = stage.client.autoscaling("StartInstanceRefresh", &params).await;
+                let params = preferences(dice);
+                stage.ask("StartInstanceRefresh", &group, &crate::mix::borrowed(&params)).await;
                 return;
             }
         };
         let _ = stage.client.autoscaling(action, &[named]).await;
     }
+}
+
+/// How somebody wants it: sometimes as the group's maintenance policy has it, sometimes otherwise, and sometimes to something new.
+fn preferences(dice: &mut Pcg64) -> Vec<(String, String)> {
+    let mut params: Vec<(String, String)> = Vec::new();
+    let mut prefer = |name: &str, value: String| params.push((format!("Preferences.{name}"), value));
+    prefer("InstanceWarmup", dice.random_range(0..20).to_string());
+    prefer("ScaleInProtectedInstances", "Refresh".to_owned());
+    prefer("StandbyInstances", (*one_of(dice, &["Ignore", "Terminate"]).unwrap_or(&"Ignore")).to_owned());
+    match dice.random_range(0..3) {
+        0 => {}
+        1 => prefer("MinHealthyPercentage", dice.random_range(0..=100).to_string()),
+        _ => {
+            let min = dice.random_range(50..=100);
+            prefer("MinHealthyPercentage", min.to_string());
+            prefer("MaxHealthyPercentage", dice.random_range(100..=min + 100).to_string());
+        }
+    }
+    if chance(dice, 0.3) {
+        prefer("SkipMatching", "true".to_owned());
+    }
+    if chance(dice, 0.2) {
+        prefer("CheckpointPercentages.member.1", "40".to_owned());
+        prefer("CheckpointPercentages.member.2", "100".to_owned());
+        prefer("CheckpointDelay", "20".to_owned());
+    }
+    if chance(dice, 0.2) {
+        prefer("BakeTime", "30".to_owned());
+    }
+    match dice.random_range(0..6) {
+        0 => {
+            params.push(("DesiredConfiguration.LaunchTemplate.LaunchTemplateName".into(), "web".into()));
+            params.push(("DesiredConfiguration.LaunchTemplate.Version".into(), "1".into()));
+        }
+        1 => {
+            let mix = MixPlan::random(dice);
+            params.extend(mix.params("DesiredConfiguration.MixedInstancesPolicy", "1"));
+        }
+        _ => {}
+    }
+    params
 }

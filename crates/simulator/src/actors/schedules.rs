@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::{Actor, Stage};
+use crate::dice::chance;
 
 pub(crate) struct Schedules;
 
@@ -42,6 +43,17 @@ impl Actor for Schedules {
             ("MaxSize", &*max),
             ("DesiredCapacity", &*desired),
         ];
-        let _ = stage.client.autoscaling("PutScheduledUpdateGroupAction", &params).await;
+        if chance(dice, 0.7) {
+            let _ = stage.client.autoscaling("PutScheduledUpdateGroupAction", &params).await;
+        } else if chance(dice, 0.8) {
+            let of_batch = |(k, v): &(&str, &str)| {
+                (format!("ScheduledUpdateGroupActions.member.1.{k}"), (*v).to_owned())
+            };
+            let batch: Vec<(String, String)> = params[1..].iter().map(of_batch).collect();
+            stage.ask("BatchPutScheduledUpdateGroupAction", &group, &crate::mix::borrowed(&batch)).await;
+        } else {
+            let names = [("ScheduledActionNames.member.1", "s0"), ("ScheduledActionNames.member.2", "s1")];
+            stage.ask("BatchDeleteScheduledAction", &group, &names).await;
+        }
     }
 }

@@ -27,7 +27,7 @@ impl Actor for Crash {
         stage.world.life.light(dice.random_range(1..STEPS_MAX));
     }
 
-    fn calm(&mut self, stage: &Stage<'_>) {
+    async fn calm(&mut self, stage: &Stage<'_>) {
         stage.world.life.extinguish();
     }
 }

@@ -35,7 +35,7 @@ impl Actor for Flapping {
         stage.world.note(format_args!("{n} instances stop answering for {} ms", until - now));
     }
 
-    fn calm(&mut self, stage: &Stage<'_>) {
+    async fn calm(&mut self, stage: &Stage<'_>) {
         stage.world.state.lock().machines.heal();
     }
 }

@@ -7,7 +7,9 @@ mod disk;
 mod driver;
 mod health;
 mod load;
+mod market;
 mod plane;
+mod sleeps;
 mod zones;
 
 use std::collections::BTreeSet;
@@ -91,5 +93,7 @@ pub(crate) fn of(plan: &Plan) -> Vec<Slot> {
     add(Ingredient::DataPlane, Slot::new(plan, plane::PlaneDeaths));
     add(Ingredient::Disk, Slot::new(plan, disk::DiskTrouble));
     add(Ingredient::Load, Slot::new(plan, load::Demand));
+    add(Ingredient::Market, Slot::new(plan, market::Market));
+    add(Ingredient::Sleeps, Slot::new(plan, sleeps::Sleeps));
     slots
 }

@@ -11,7 +11,8 @@ impl Invariant for BackOffIsKept {
     }
 
     fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
-        for (member, instance) in deltas.launched() {
+        // `LaunchInstances` tries at once whatever a user asks for.
+        for (member, instance) in deltas.launched().filter(|(m, _)| !deltas.calls.contains(&m.group)) {
             let Some(before) = deltas.group_before(now.view, &member.group) else { continue };
             let Some(after) = now.view.groups.get(&member.group) else { continue };
             let at = instance.launched_at;
@@ -23,9 +24,14 @@ impl Invariant for BackOffIsKept {
                     member.group
                 );
             }
-            if let Some((_, until)) = before.zone_backoff.get(&member.zone) {
+            if let Some((failures, until)) = before.zone_backoff.get(&member.zone) {
+                // Or one of those launches is refused, and the count begins anew.
+                let forgot = match after.zone_backoff.get(&member.zone) {
+                    None => true,
+                    Some((n, later)) => n <= failures && later != until,
+                };
                 holds!(
-                    *until <= at || !after.zone_backoff.contains_key(&member.zone),
+                    *until <= at || forgot,
                     "{} launches in {} at {at} though that lacks capacity until {until}",
                     member.group,
                     member.zone

@@ -3,7 +3,9 @@
 
 mod acknowledged_is_durable;
 mod address_once;
+mod announced_exactly_once;
 mod back_off_is_kept;
+pub(crate) mod converges;
 mod cooldown_is_kept;
 mod cost_within_plan;
 mod desired_within_bounds;
@@ -11,16 +13,20 @@ mod drained_before_ended;
 mod each_activity_ends;
 mod each_hook_ends;
 mod grace_is_kept;
+mod interruption_is_kept;
+mod maintenance_is_kept;
 mod never_above_max;
 mod no_failure_inside;
 mod one_group_per_instance;
 mod one_launch_per_need;
 mod policies_count_only_warm;
+mod policies_use_fresh_data;
 mod protected_never_scaled_in;
 mod record_before_act;
 mod records_match_machines;
 mod replaced_in_portions;
 mod terminated_stays_terminated;
+mod weights_within_bound;
 
 use std::fmt;
 use std::time::Duration;
@@ -107,6 +113,10 @@ pub(crate) trait Invariant: Send {
 pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(never_above_max::NeverAboveMax),
+        Box::new(weights_within_bound::WeightsWithinBound),
+        Box::new(announced_exactly_once::AnnouncedExactlyOnce),
+        Box::new(interruption_is_kept::InterruptionIsKept::default()),
+        Box::new(maintenance_is_kept::MaintenanceIsKept),
         Box::new(one_launch_per_need::OneLaunchPerNeed),
         Box::new(terminated_stays_terminated::TerminatedStaysTerminated),
         Box::new(protected_never_scaled_in::ProtectedNeverScaledIn),
@@ -120,6 +130,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(cost_within_plan::CostWithinPlan::default()),
         Box::new(cooldown_is_kept::CooldownIsKept::default()),
         Box::new(policies_count_only_warm::PoliciesCountOnlyWarm),
+        Box::new(policies_use_fresh_data::PoliciesUseFreshData),
         Box::new(back_off_is_kept::BackOffIsKept),
         Box::new(grace_is_kept::GraceIsKept),
         Box::new(replaced_in_portions::ReplacedInPortions),

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::never_above_max::Units;
 use super::{Found, Invariant, Now, holds};
-use crate::view::{Deltas, count};
+use crate::view::Deltas;
 use puffer_core::autoscaling::plan::zones::surplus_max;
 
 pub(crate) struct OneLaunchPerNeed;
@@ -17,8 +18,10 @@ impl Invariant for OneLaunchPerNeed {
     fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
         let wanted: BTreeSet<&str> = deltas
             .launched()
-            .filter(|(m, _)| !m.surplus && !m.spare)
-            .map(|(m, _)| m.group.as_str())
+            .map(|(m, _)| m)
+            .chain(deltas.from_pool())
+            .filter(|m| !m.surplus && !m.spare && !deltas.calls.contains(&m.group))
+            .map(|m| m.group.as_str())
             .collect();
         for name in wanted {
             let Some(group) = now.view.groups.get(name) else { continue };
@@ -33,11 +36,11 @@ impl Invariant for OneLaunchPerNeed {
             deltas.launched().filter(|(m, _)| m.surplus).map(|(m, _)| m.group.as_str()).collect();
         for name in surplus {
             let Some(group) = now.view.groups.get(name) else { continue };
-            let pending = count(now.view.members_of(name).filter(|m| m.surplus && m.is_pending()));
+            let pending = Units::of(now.view, name).surplus;
+            let most = surplus_max(group.desired).max(now.view.weight_max(name));
             holds!(
-                pending <= surplus_max(group.desired),
-                "{pending} surplus launches of {name} at once; {} are allowed",
-                surplus_max(group.desired)
+                pending <= most,
+                "{pending} units of surplus launches of {name} at once; {most} are allowed"
             );
         }
         Ok(())

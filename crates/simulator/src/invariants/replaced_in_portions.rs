@@ -28,7 +28,9 @@ impl Invariant for ReplacedInPortions {
         let mut going: BTreeMap<&str, u32> = BTreeMap::new();
         for delta in &deltas.members {
             let Some(activity) = ending(deltas, delta) else { continue };
-            if !ran(deltas, now, &delta.key) {
+            // A spare stands in nobody's place.
+            let spare = delta.before.as_ref().is_some_and(|m| m.spare);
+            if spare || !ran(deltas, now, &delta.key) {
                 // What has stopped meanwhile serves nobody and may go at once.
                 continue;
             }

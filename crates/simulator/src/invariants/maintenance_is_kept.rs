@@ -1,0 +1,72 @@
+//! A group that replaces members who serve leaves enough others who do: no fewer ready than `MinHealthyPercentage` of what is wanted,
+//! by its instance maintenance policy or by the preferences of its refresh. What dies, is ended by users or taken by the
+//! market is not its doing.
+
+use std::time::Duration;
+
+use puffer_core::autoscaling::maintenance::share;
+use puffer_core::autoscaling::{Group, HealthStatus, LifecycleState, Member, texts};
+
+use super::protected_never_scaled_in::ending;
+use super::{Found, Invariant, Now, holds};
+use crate::view::Deltas;
+
+pub(crate) struct MaintenanceIsKept;
+
+/// The least number of ready units, and the seconds after which a newcomer is ready, for what `cause` calls for.
+fn bound(group: &Group, deltas: &Deltas, now: &Now<'_>, cause: &str) -> Option<(u32, u32)> {
+    if cause == texts::lifetime_reached() {
+        return Some((share(group.maintenance?.min, group.desired), group.warmup_s()));
+    }
+    if cause != texts::refreshed() {
+        return None;
+    }
+    let before = deltas.refreshes.iter().filter_map(|d| d.before.as_ref()).find(|r| r.group == group.name);
+    let preferences = &before.or_else(|| now.view.refresh_of(&group.name))?.preferences;
+    let least = share(preferences.min_healthy, group.desired);
+    let least = match preferences.max_healthy {
+        Some(_) => least,
+        None => least.min(group.desired.saturating_sub(now.view.weight_max(&group.name))),
+    };
+    // Who served before the refresh began is ready; who came since warms up.
+    Some((least, 0))
+}
+
+fn is_ready(m: &Member, warmup_s: u32, now: &Now<'_>) -> bool {
+    let since = m.in_service_at.filter(|_| m.state == LifecycleState::InService);
+    m.health == HealthStatus::Healthy
+        && since.is_some_and(|at| at + Duration::from_secs(warmup_s.into()) <= now.wall)
+}
+
+impl Invariant for MaintenanceIsKept {
+    fn name(&self) -> &'static str {
+        "maintenance_is_kept"
+    }
+
+    fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
+        for delta in &deltas.members {
+            let (Some(activity), Some(before)) = (ending(deltas, delta), &delta.before) else { continue };
+            let Some(group) = now.view.groups.get(&before.group) else { continue };
+            let Some((least, warmup_s)) =
+                activity.cause.iter().find_map(|c| bound(group, deltas, now, &c.text))
+            else {
+                continue;
+            };
+            // One that is found unhealthy in the same step was ready no more.
+            let sick = delta.after.as_ref().is_none_or(|m| m.health != HealthStatus::Healthy);
+            if sick || !is_ready(before, warmup_s, now) {
+                continue;
+            }
+            let left = now.view.members_of(&group.name).filter(|m| is_ready(m, warmup_s, now));
+            let left: u32 = left.map(|m| m.weight).sum();
+            holds!(
+                left >= least,
+                "{} replaces {} and leaves {left} ready; {least} are to be left of {}",
+                group.name,
+                delta.key,
+                group.desired
+            );
+        }
+        Ok(())
+    }
+}
