@@ -39,10 +39,6 @@ impl AlarmAction for Sink {
         true
     }
 
-    fn repeats(&self) -> bool {
-        false
-    }
-
     async fn run(&self, fired: Vec<FiredAlarm>) -> Vec<ActionOutcome> {
         self.0.fetch_add(fired.len(), Ordering::Relaxed);
         vec![ActionOutcome { succeeded: true, summary: String::new() }; fired.len()]
