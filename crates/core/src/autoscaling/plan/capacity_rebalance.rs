@@ -26,6 +26,10 @@ pub(super) fn is_at_risk(view: &GroupView<'_>, m: &MemberView<'_>) -> bool {
 
 /// Members that have their notice go; their places are filled with the difference to `desired`.
 pub(super) fn end_interrupted(view: &GroupView<'_>, stays: &mut [bool], plan: &mut Plan) {
+    // Said before looking at a thousand members, of whom none can be at risk.
+    if !view.group.capacity_rebalance {
+        return;
+    }
     let noticed = |m: &MemberView<'_>| {
         is_at_risk(view, m)
             && m.instance.and_then(|i| i.spot.as_ref()).is_some_and(|spot| spot.interruption.is_some())

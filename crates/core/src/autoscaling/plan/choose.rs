@@ -55,16 +55,21 @@ impl<'v, 'a> Chooser<'v, 'a> {
     /// The next member to go while `excess` units are too many, or why none goes.
     pub fn next(&mut self, excess: u32, rng: &mut dyn Rng) -> Result<Choice, Note> {
         let kept = |i: usize| self.member(i).member.protected && !Mutation::TerminateProtected.is_on();
-        let free: Vec<usize> = (0..self.stays.len()).filter(|&i| self.stays[i] && !kept(i)).collect();
+        // With room for all: growing by and by costs more than the choice itself.
+        let mut free = Vec::with_capacity(self.stays.len());
+        free.extend((0..self.stays.len()).filter(|&i| self.stays[i] && !kept(i)));
         if free.is_empty() {
             return Err(Note::AllProtected { excess });
         }
-        let some = |keep: &dyn Fn(&MemberView<'_>) -> bool| -> Option<Vec<usize>> {
-            let kept: Vec<usize> = free.iter().copied().filter(|&i| keep(self.member(i))).collect();
-            (!kept.is_empty()).then_some(kept)
+        let is_unhealthy = |i: &usize| self.member(*i).member.health == HealthStatus::Unhealthy;
+        let unhealthy: Vec<usize> = free.iter().copied().filter(is_unhealthy).collect();
+        let unhealthy = Some(unhealthy).filter(|some| !some.is_empty());
+        let is_risky = |i: &usize| capacity_rebalance::is_at_risk(self.view, self.member(*i));
+        let risky: Vec<usize> = match unhealthy.is_none() && self.view.group.capacity_rebalance {
+            true => free.iter().copied().filter(is_risky).collect(),
+            false => Vec::new(),
         };
-        let unhealthy = some(&|m| m.member.health == HealthStatus::Unhealthy);
-        let risky = some(&|m| capacity_rebalance::is_at_risk(self.view, m)).filter(|_| unhealthy.is_none());
+        let risky = Some(risky).filter(|some| !some.is_empty());
         let at_risk = risky.is_some();
         let (mut left, mut reason) = match (unhealthy, risky) {
             (Some(unhealthy), _) => (unhealthy, "unhealthy instances go first".to_owned()),
@@ -154,7 +159,7 @@ impl<'v, 'a> Chooser<'v, 'a> {
 
     fn keep_best(&self, left: Vec<usize>, step: Step) -> Vec<usize> {
         let mut best = i64::MAX;
-        let mut kept = Vec::new();
+        let mut kept = Vec::with_capacity(left.len());
         for i in left {
             let rank = self.rank(self.member(i), step);
             if rank < best {
