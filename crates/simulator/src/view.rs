@@ -163,7 +163,7 @@ impl Deltas {
     }
 
     /// Members that this transaction took from a warm pool into service.
-    pub(crate) fn from_pool(&self) -> impl Iterator<Item = &Arc<Member>> {
+    pub(crate) fn left_pool(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.iter().filter_map(|d| {
             let waited = d.before.as_ref().is_some_and(|m| m.state.is_of_pool());
             d.after.as_ref().filter(|m| waited && m.state.counts())

@@ -135,8 +135,9 @@ impl Step<'_, '_> {
     fn launches_anew(&self, seen: &Observation) -> bool {
         let before = refreshes::launching(&seen.group, seen.refresh.as_deref());
         let now = self.launching();
-        // A group on its way out launches nothing.
-        self.refresh.is_some() && (&before.source, &before.mixed) != (&now.source, &now.mixed)
+        // A group on its way out launches nothing. At a refresh's end members may weigh otherwise, whatever is launched then.
+        let differs = (&before.source, &before.mixed) != (&now.source, &now.mixed);
+        self.refresh.as_ref().is_some_and(|r| differs || !r.status.is_active())
     }
 
     /// Marks members whose checks fail, and remembers since when a status check is impaired.

@@ -76,20 +76,19 @@ impl Step<'_, '_> {
     /// Has a member on its way out drain everywhere. Says whether anything drains still.
     pub(super) fn drain(&mut self, observed: &Observed) -> bool {
         let id = &observed.member.instance_id;
-        let mut arns: Vec<&str> = observed
-            .targets
-            .iter()
-            .filter(|t| t.draining_since.is_none())
-            .map(|t| t.target_group.as_str())
-            .collect();
+        // As they are now: this very step may have registered it.
+        let mut held = self.tx.list_by::<Target>("id", id);
+        held.retain(|t| {
+            self.group.target_groups.contains(&t.target_group)
+                || observed.targets.iter().any(|o| o.target_group == t.target_group)
+        });
+        let mut arns: Vec<&str> =
+            held.iter().filter(|t| t.draining_since.is_none()).map(|t| t.target_group.as_str()).collect();
         arns.dedup();
         for arn in arns {
             self.deregister_from(id, arn);
         }
-        observed
-            .targets
-            .iter()
-            .any(|t| self.tx.get::<Target>(&Target::key_of(&t.target_group, &t.id, t.port)).is_some())
+        held.iter().any(|t| self.tx.get::<Target>(&Target::key_of(&t.target_group, &t.id, t.port)).is_some())
     }
 
     fn deregister_from(&mut self, id: &str, arn: &str) {

@@ -4,14 +4,20 @@
 
 use std::time::Duration;
 
+use puffer_core::Timestamp;
 use puffer_core::autoscaling::maintenance::share;
 use puffer_core::autoscaling::{Group, HealthStatus, LifecycleState, Member, texts};
+use puffer_core::elb::TargetState;
 
 use super::protected_never_scaled_in::ending;
 use super::{Found, Invariant, Now, holds};
 use crate::view::Deltas;
 
-pub(crate) struct MaintenanceIsKept;
+#[derive(Default)]
+pub(crate) struct MaintenanceIsKept {
+    /// The latest time that the clock has shown.
+    latest: Timestamp,
+}
 
 /// The least number of ready units, and the seconds after which a newcomer is ready, for what `cause` calls for.
 fn bound(group: &Group, deltas: &Deltas, now: &Now<'_>, cause: &str) -> Option<(u32, u32)> {
@@ -44,6 +50,12 @@ impl Invariant for MaintenanceIsKept {
     }
 
     fn transaction(&mut self, deltas: &Deltas, now: &Now<'_>) -> Found {
+        self.latest = self.latest.max(now.wall);
+        if now.wall < self.latest {
+            // The clock was set back and shows a time that has been before: since when somebody serves says nothing now. The group
+            // then takes for a newcomer who came before the refresh.
+            return Ok(());
+        }
         for delta in &deltas.members {
             let (Some(activity), Some(before)) = (ending(deltas, delta), &delta.before) else { continue };
             let Some(group) = now.view.groups.get(&before.group) else { continue };
@@ -54,7 +66,11 @@ impl Invariant for MaintenanceIsKept {
             };
             // One that is found unhealthy in the same step was ready no more.
             let sick = delta.after.as_ref().is_none_or(|m| m.health != HealthStatus::Healthy);
-            if sick || !is_ready(before, warmup_s, now) {
+            // Nor was one that its target groups had not found healthy.
+            let mut targets = deltas.targets.iter().filter(|d| d.key.contains(&delta.key));
+            let unproven = group.health_check_elb
+                && targets.any(|d| d.before.as_ref().is_some_and(|t| t.state != TargetState::Healthy));
+            if sick || unproven || !is_ready(before, warmup_s, now) {
                 continue;
             }
             let left = now.view.members_of(&group.name).filter(|m| is_ready(m, warmup_s, now));

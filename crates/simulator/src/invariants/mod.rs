@@ -116,7 +116,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(weights_within_bound::WeightsWithinBound),
         Box::new(announced_exactly_once::AnnouncedExactlyOnce),
         Box::new(interruption_is_kept::InterruptionIsKept::default()),
-        Box::new(maintenance_is_kept::MaintenanceIsKept),
+        Box::new(maintenance_is_kept::MaintenanceIsKept::default()),
         Box::new(one_launch_per_need::OneLaunchPerNeed),
         Box::new(terminated_stays_terminated::TerminatedStaysTerminated),
         Box::new(protected_never_scaled_in::ProtectedNeverScaledIn),

@@ -19,7 +19,7 @@ impl Invariant for OneLaunchPerNeed {
         let wanted: BTreeSet<&str> = deltas
             .launched()
             .map(|(m, _)| m)
-            .chain(deltas.from_pool())
+            .chain(deltas.left_pool())
             .filter(|m| !m.surplus && !m.spare && !deltas.calls.contains(&m.group))
             .map(|m| m.group.as_str())
             .collect();
