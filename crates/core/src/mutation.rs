@@ -47,6 +47,8 @@ pub enum Mutation {
     ForgetToAnnounce,
     /// Zones stay as uneven as they are.
     NeverRebalance,
+    /// Whoever drains is taken back into service, also if it is unhealthy or a user ended it.
+    TakeBackAnyone,
 }
 
 impl Mutation {
@@ -72,6 +74,7 @@ impl Mutation {
         Mutation::IgnoreMaintenance,
         Mutation::ForgetToAnnounce,
         Mutation::NeverRebalance,
+        Mutation::TakeBackAnyone,
     ];
 
     /// Whether this rule is broken on this thread.

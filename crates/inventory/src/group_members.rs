@@ -319,6 +319,7 @@ impl Request<'_, '_> {
             launched_at: instance.launched_at,
             hooks: HookStand::Done,
             way: Way::Direct,
+            scaled_in: false,
         };
         let cause = texts::brought_by_user(&instance.id, "attached", group.desired, group.desired + n);
         let text = texts::attaching(&instance.id);
@@ -389,6 +390,7 @@ impl Request<'_, '_> {
             (m.state, m.state_since, m.hooks) = (state, now, HookStand::Due);
             // It will not take the place that it was launched for.
             m.spare = false;
+            m.scaled_in = false;
             m.activity_id = Some(activity.id.clone());
         });
         Ok(activity)

@@ -147,6 +147,8 @@ pub(crate) struct GroupPlan {
     pub(crate) policy: PolicyPlan,
     /// `puffer:metric-period`.
     pub(crate) metric_period_s: Option<u32>,
+    /// `puffer:cancel-drain`.
+    pub(crate) cancels_drain: bool,
     pub(crate) protects_new: bool,
     pub(crate) termination_policy: &'static str,
     /// Demand at the beginning, in busy instances.
@@ -263,6 +265,7 @@ fn group(n: usize, d: &mut Pcg64) -> GroupPlan {
         cooldown_s: *one_of(d, &[0, 20, 60, 300]).unwrap_or(&0),
         policy,
         metric_period_s: chance(d, 0.6).then(|| *one_of(d, &[1, 5, 10]).unwrap_or(&1)),
+        cancels_drain: false,
         protects_new: chance(d, 0.15),
         termination_policy: one_of(d, &terminations).copied().unwrap_or("Default"),
         demand: d.random_range(0.1..f64::from(max)),
@@ -275,9 +278,11 @@ fn group(n: usize, d: &mut Pcg64) -> GroupPlan {
 pub(crate) const MAINTENANCE: [(i32, i32); 7] =
     [(-1, -1), (100, 110), (100, 200), (90, 100), (0, 100), (50, 150), (80, 120)];
 
-/// A group, perhaps with a mixed instances policy and a maintenance policy.
+/// A group, perhaps with a mixed instances policy and a maintenance policy, and with drains that can be cancelled.
 fn refined(plain: GroupPlan, d: &mut Pcg64) -> GroupPlan {
     let mix = chance(d, 0.4).then(|| MixPlan::random(d));
     let maintenance = chance(d, 0.3).then(|| one_of(d, &MAINTENANCE[1..]).copied()).flatten();
-    GroupPlan { by_configuration: plain.by_configuration && mix.is_none(), mix, maintenance, ..plain }
+    let cancels_drain = chance(d, 0.4);
+    let by_configuration = plain.by_configuration && mix.is_none();
+    GroupPlan { by_configuration, mix, maintenance, cancels_drain, ..plain }
 }

@@ -171,17 +171,18 @@ pub(crate) async fn make_group(
         params.push(("HealthCheckType", "ELB"));
     }
     let period = group.metric_period_s.map(|s| s.to_string());
-    if let Some(period) = &period {
-        params.push(("Tags.member.1.Key", "puffer:metric-period"));
-        params.push(("Tags.member.1.Value", period));
-        params.push(("Tags.member.1.PropagateAtLaunch", "false"));
-    }
+    let mut tags: Vec<(&str, &str)> = Vec::new();
+    tags.extend(period.as_ref().map(|period| ("puffer:metric-period", period.as_str())));
     if group.mix.as_ref().is_some_and(|m| m.falls_back) {
-        let [key, value] = match period {
-            Some(_) => ["Tags.member.2.Key", "Tags.member.2.Value"],
-            None => ["Tags.member.1.Key", "Tags.member.1.Value"],
-        };
-        params.extend([(key, "puffer:on-demand-fallback"), (value, "true")]);
+        tags.push(("puffer:on-demand-fallback", "true"));
+    }
+    if group.cancels_drain {
+        tags.push(("puffer:cancel-drain", "true"));
+    }
+    let names: Vec<[String; 2]> =
+        (1..=tags.len()).map(|n| ["Key", "Value"].map(|part| format!("Tags.member.{n}.{part}"))).collect();
+    for ([key, value], tag) in names.iter().zip(&tags) {
+        params.extend([(key.as_str(), tag.0), (value.as_str(), tag.1)]);
     }
     let target_group = target_group_of(world, &group.name).filter(|_| group.has_target_group);
     if let Some(arn) = &target_group {

@@ -162,6 +162,14 @@ impl Deltas {
         }
     }
 
+    /// Members that this transaction took back into service while they were on their way out: before and after.
+    pub(crate) fn returned(&self) -> impl Iterator<Item = (&Arc<Member>, &Arc<Member>)> {
+        self.members.iter().filter_map(|d| {
+            let (before, after) = (d.before.as_ref()?, d.after.as_ref()?);
+            (before.is_leaving() && after.state.counts()).then_some((before, after))
+        })
+    }
+
     /// Members that this transaction took from a warm pool into service.
     pub(crate) fn left_pool(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.iter().filter_map(|d| {

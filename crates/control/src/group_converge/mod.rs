@@ -12,6 +12,8 @@ pub(crate) mod agenda;
 #[cfg(test)]
 mod cooldown_tests;
 #[cfg(test)]
+mod drain_tests;
+#[cfg(test)]
 mod hook_tests;
 #[cfg(test)]
 mod member_tests;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::hook::{self, HookStand, Transition, Verdict};
 use super::view::MemberView;
 use super::warm_pool::{PoolState, Way};
-use super::{Group, GroupStatus, LifecycleState as S};
+use super::{Group, GroupStatus, LifecycleState as S, Member};
 use crate::ec2::{InstanceIntent, InstanceState};
 use crate::{ErrorClass, Timestamp};
 
@@ -69,7 +69,7 @@ pub fn next(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
         S::Pending | S::PendingWait | S::PendingProceed => match state {
             InstanceState::Running => coming(group, view, now),
             InstanceState::Pending => Next::Stay,
-            _ if is_moved(view) => Next::Lost,
+            _ if is_moved(view.member) => Next::Lost,
             _ => launch_failed(view),
         },
         S::Terminating
@@ -183,10 +183,10 @@ fn drained(view: &MemberView<'_>, now: Timestamp, then: Next) -> Next {
     if view.traffic.held && now < until { Next::DrainUntil(until) } else { then }
 }
 
-/// Whether a member on its way into service was not launched for it, but attached or taken out of standby: those pass by the
-/// hooks of a launch.
-fn is_moved(view: &MemberView<'_>) -> bool {
-    view.member.state == S::Pending && view.member.hooks == HookStand::Done
+/// Whether a member on its way into service was not launched for it, but attached, taken out of standby or back from draining:
+/// those pass by the hooks of a launch.
+pub fn is_moved(member: &Member) -> bool {
+    member.state == S::Pending && member.hooks == HookStand::Done
 }
 
 fn launch_failed(view: &MemberView<'_>) -> Next {

@@ -219,6 +219,9 @@ pub struct Member {
     /// The way it is on, or came.
     #[serde(default)]
     pub way: super::warm_pool::Way,
+    /// It is on its way out because its group shrank, and for no other reason.
+    #[serde(default)]
+    pub scaled_in: bool,
 }
 
 fn one() -> u32 {

@@ -6,6 +6,7 @@
 
 mod activity;
 pub mod backoff;
+pub mod cancel_drain;
 pub mod census;
 mod group;
 pub mod health;

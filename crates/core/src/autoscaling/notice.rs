@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::hook::{HookAction, Transition};
-use super::{Activity, ActivityStatus, Group};
+use super::{Activity, ActivityStatus, Group, texts};
 use crate::Timestamp;
 
 /// Topics of a group (AWS's limit).
@@ -63,6 +63,10 @@ impl Notice {
         let success = match a.status {
             ActivityStatus::Successful => true,
             ActivityStatus::Failed => false,
+            // Nobody was told that it began.
+            ActivityStatus::Cancelled if a.status_message.as_deref() == Some(texts::DRAIN_CANCELLED) => {
+                return None;
+            }
             ActivityStatus::Cancelled if a.status_message.is_some() => false,
             _ => return None,
         };

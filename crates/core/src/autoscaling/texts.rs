@@ -73,6 +73,29 @@ pub fn out_of_standby(instance_id: &str) -> String {
     format!("Moving EC2 instance out of Standby: {instance_id}")
 }
 
+/// Description of a member's way back from draining.
+pub fn taking_back(instance_id: &str) -> String {
+    format!("Taking EC2 instance back into service: {instance_id}")
+}
+
+/// `StatusMessage` of a termination that was taken back while the instance drained.
+pub const DRAIN_CANCELLED: &str =
+    "The termination was cancelled while the instance drained: its group needs the capacity again.";
+
+/// A member comes back because more are wanted.
+pub fn taken_back(from: u32, to: u32) -> String {
+    format!(
+        "an instance that was being drained was taken back into service in response to a difference between desired and \
+         actual capacity, increasing the capacity from {from} to {to}"
+    )
+}
+
+/// A member comes back in place of another one that goes.
+pub fn taken_back_to_replace() -> String {
+    "an instance that was being drained was taken back into service in place of one that is replaced"
+        .to_owned()
+}
+
 /// Description of a detachment.
 pub fn detaching(instance_id: &str) -> String {
     format!("Detaching EC2 instance: {instance_id}")

@@ -225,6 +225,7 @@ pub(crate) mod fixtures {
             launched_at: long_ago,
             hooks: Default::default(),
             way: Default::default(),
+            scaled_in: false,
         }
     }
 

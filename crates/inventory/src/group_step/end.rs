@@ -82,6 +82,7 @@ impl Step<'_, '_> {
             }
             (m.state_since, m.hooks) = (now, HookStand::Due);
             m.activity_id = Some(activity);
+            m.scaled_in = matches!(why, TerminateWhy::Difference(..)) && !of_pool;
         });
         if waits {
             let until = self.now + puffer_core::autoscaling::lifecycle::DRAIN_WAIT_MAX;

@@ -167,6 +167,7 @@ impl Step<'_, '_> {
                 a,
                 Action::Launch { why: LaunchWhy::Difference(..), .. }
                     | Action::TakeWarm { why: LaunchWhy::Difference(..), .. }
+                    | Action::TakeBack { why: LaunchWhy::Difference(..), .. }
                     | Action::Terminate {
                         why: puffer_core::autoscaling::plan::TerminateWhy::Difference(..),
                         ..
@@ -250,6 +251,7 @@ impl Step<'_, '_> {
             lifecycle: instance.lifecycle,
             launched_at: instance.launched_at,
             hooks: HookStand::Due,
+            scaled_in: false,
         });
         if warm {
             // What is warm only is none of the group's in its metrics.

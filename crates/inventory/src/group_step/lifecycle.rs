@@ -1,7 +1,7 @@
 //! Members move on: into service, out of it, away.
 
 use puffer_core::autoscaling::hook::{self, HookAction, HookStand, Transition};
-use puffer_core::autoscaling::lifecycle::{Next, next};
+use puffer_core::autoscaling::lifecycle::{Next, is_moved, next};
 use puffer_core::autoscaling::notice::{HookNotice, Party};
 use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{
@@ -192,7 +192,8 @@ impl Step<'_, '_> {
         self.register(&observed.member);
         self.close(observed, ActivityStatus::Successful);
         let place = place_of(&self.group, &observed.member);
-        if backoff::remembers(&self.group, place) {
+        // Who was not launched says nothing about launches.
+        if !is_moved(&observed.member) && backoff::remembers(&self.group, place) {
             backoff::launch_succeeded(&mut self.group, place);
         }
         let now = self.now;

@@ -13,6 +13,7 @@ mod launch_now;
 mod lifecycle;
 mod observe;
 mod refresh;
+mod take_back;
 mod traffic;
 mod warm;
 
@@ -192,6 +193,7 @@ impl Step<'_, '_> {
                 self.report.moved += 1;
             }
         }
+        self.take_back(&decided.actions, seen);
         self.take_warm(&decided.actions, seen);
         self.launch(&decided.actions, seen);
         self.report.notes.extend(decided.notes);

@@ -65,7 +65,7 @@ impl Step<'_, '_> {
             m.state = if stopped { S::WarmedStopped } else { S::WarmedRunning };
             (m.state_since, m.in_service_at, m.activity_id) = (now, None, None);
             (m.health, m.unhealthy_cause, m.impaired_since) = (HealthStatus::Healthy, None, None);
-            (m.hooks, m.protected) = (HookStand::Done, false);
+            (m.hooks, m.protected, m.scaled_in) = (HookStand::Done, false, false);
             m.traffic_sources.clear();
         });
         self.tx.update::<Instance>(&observed.member.instance_id, |i| i.auto_scaling_group = None);

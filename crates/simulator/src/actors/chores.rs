@@ -47,12 +47,13 @@ impl Actor for Chores {
 }
 
 async fn tag(stage: &Stage<'_>, group: &str, dice: &mut Pcg64) {
-    let tags: [(&str, &[&str]); 6] = [
+    let tags: [(&str, &[&str]); 7] = [
         ("puffer:metric-period", &["1", "5", "10"]),
         ("puffer:scale-in-datapoints", &["8", "15"]),
         ("puffer:scale-out-cooldown", &["0", "20"]),
         ("puffer:scale-in-cooldown", &["0", "60"]),
         ("puffer:on-demand-fallback", &["true", "false"]),
+        ("puffer:cancel-drain", &["true", "false"]),
         ("team", &["blue", "green"]),
     ];
     let Some((key, values)) = one_of(dice, &tags) else { return };

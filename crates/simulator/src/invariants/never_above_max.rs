@@ -1,4 +1,4 @@
-//! No launch makes a group larger than its maximum, but for the documented excesses, each to the unit:
+//! No launch, and nobody who is taken back from draining, makes a group larger than its maximum, but for the documented excesses, each to the unit:
 //!
 //! * with weights, the last launch brings less than the largest weight too much;
 //! * evening out the zones and moving away from Spot capacity at risk launch first: together at most a tenth of `desired`, at least
@@ -92,6 +92,18 @@ impl Invariant for NeverAboveMax {
                 units.spare,
                 group.desired,
                 group.max
+            );
+        }
+        for (_, member) in deltas.returned() {
+            let Some(group) = now.view.groups.get(&member.group) else { continue };
+            let units = Units::of(now.view, &group.name);
+            let most = group.desired + now.view.weight_max(&group.name) - 1;
+            holds!(
+                units.all() <= most,
+                "{} comes back and makes {} {} large; {most} are allowed",
+                member.instance_id,
+                group.name,
+                units.all()
             );
         }
         Ok(())

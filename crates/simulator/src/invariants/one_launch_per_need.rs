@@ -1,4 +1,4 @@
-//! No two launches for one need: after a transaction that launches, no more members count than are wanted, and surplus ones
+//! No two launches for one need: after a transaction that launches or takes members back, no more members count than are wanted, and surplus ones
 //! are no more than the evening out of zones may make.
 
 use std::collections::BTreeSet;
@@ -20,6 +20,7 @@ impl Invariant for OneLaunchPerNeed {
             .launched()
             .map(|(m, _)| m)
             .chain(deltas.left_pool())
+            .chain(deltas.returned().map(|(_, after)| after))
             .filter(|m| !m.surplus && !m.spare && !deltas.calls.contains(&m.group))
             .map(|m| m.group.as_str())
             .collect();

@@ -5,8 +5,11 @@
 //! `desired` is launched or terminated, then, if all is quiet, Spot members at risk get replacements (see
 //! [`capacity_rebalance`]) or else the zones are evened out by launching one more first.
 //!
+//! What is missing is made up by members that still drain, if the group takes those back ([`super::cancel_drain`]), then by
+//! the warm pool, then by launches.
+//!
 //! Invariants, whatever the input:
-//! * counted members plus launches never exceed `desired` (so never `max`), but for two kinds of excess that do not add up: surplus
+//! * counted members plus those taken back and launches never exceed `desired` (so never `max`), but for two kinds of excess that do not add up: surplus
 //!   launches of a rebalance (of zones or of Spot capacity, together), at most [`zones::surplus_max`] units, or one instance if
 //!   that is heavier; and spares launched ahead of those they replace, where the instance
 //!   maintenance policy or the instance refresh asks for it: with them at most `ceil(MaxHealthyPercentage × desired)` units,
@@ -25,6 +28,7 @@ mod cost_tests;
 mod mixed_tests;
 mod pool;
 mod replace;
+mod take_back;
 #[cfg(test)]
 mod tests;
 pub mod zones;
@@ -111,6 +115,13 @@ pub enum Action {
     },
     /// Take an instance from the warm pool into the group.
     TakeWarm {
+        /// Its instance.
+        instance_id: String,
+        /// Why.
+        why: LaunchWhy,
+    },
+    /// Take a member that drains back into service.
+    TakeBack {
         /// Its instance.
         instance_id: String,
         /// Why.
@@ -292,12 +303,6 @@ fn launch(
     if group.is_suspended(process::LAUNCH) {
         return plan.notes.push(Note::Suspended(process::LAUNCH));
     }
-    if let Some((failures, until)) = group.launch_backoff.filter(|(_, until)| view.now < *until)
-        && !Mutation::ForgetBackOff.is_on()
-    {
-        plan.notes.push(Note::BackOff { failures, until });
-        return plan.later(until);
-    }
     // `desired` is within the bounds by construction; the minimum is for records that are not.
     let max = if Mutation::IgnoreMax.is_on() { u32::MAX } else { group.max };
     // A newcomer on top of the capacity, whose counterpart went by itself meanwhile, fills that one's place.
@@ -305,9 +310,26 @@ fn launch(
     let coming = sum(coming.map(|m| m.member.weight));
     let wanted = group.desired.min(max).saturating_sub(n).saturating_sub(coming);
     let why = |launched: u32| exchange.why(launched).unwrap_or(LaunchWhy::Difference(n, group.desired));
-    // What waits in the pool is as old as what a refresh replaces.
+    // Who drains is here and runs, whatever became of the last launches. It is as old as what a refresh replaces.
     let mut launched = match view.refresh {
-        None => pool::take(view, wanted.min(LAUNCHES_PER_PLAN_MAX), why, stays, plan),
+        None => take_back::take(view, wanted.min(LAUNCHES_PER_PLAN_MAX), why, stays, plan),
+        Some(_) => 0,
+    };
+    if launched >= wanted {
+        return;
+    }
+    if let Some((failures, until)) = group.launch_backoff.filter(|(_, until)| view.now < *until)
+        && !Mutation::ForgetBackOff.is_on()
+    {
+        plan.notes.push(Note::BackOff { failures, until });
+        return plan.later(until);
+    }
+    // What waits in the pool is as old as that, too.
+    launched += match view.refresh {
+        None => {
+            let why = |taken| why(launched + taken);
+            pool::take(view, (wanted - launched).min(LAUNCHES_PER_PLAN_MAX), why, stays, plan)
+        }
         Some(_) => 0,
     };
     let mut places = zones::Places::new(view, stays);

@@ -5,9 +5,12 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
 use super::*;
+use crate::autoscaling::cancel_drain::TAG_CANCEL_DRAIN;
 use crate::autoscaling::view::SourceView;
 use crate::autoscaling::view::fixtures::{NOW, group, member, running, view};
-use crate::autoscaling::{Group, HealthStatus, InstanceSource, LifecycleState, Member, SuspendedProcess};
+use crate::autoscaling::{
+    Group, GroupTag, HealthStatus, InstanceSource, LifecycleState, Member, SuspendedProcess,
+};
 use crate::ec2::InstanceState;
 
 fn rng() -> Pcg64 {
@@ -42,6 +45,89 @@ fn ended(plan: &Plan) -> Vec<&str> {
         .collect();
     ids.sort_unstable();
     ids
+}
+
+fn returned(plan: &Plan) -> Vec<&str> {
+    plan.actions
+        .iter()
+        .filter_map(|a| match a {
+            Action::TakeBack { instance_id, .. } => Some(instance_id.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Lets members of the group come back from draining.
+fn cancel_drain(group: &mut Group) {
+    let tag = GroupTag { value: "true".into(), propagate_at_launch: false };
+    group.tags.insert(TAG_CANCEL_DRAIN.into(), tag);
+}
+
+/// Members that go because the group shrank, the later the longer ago.
+fn draining(zones: &[&str]) -> Vec<Member> {
+    let one = |(n, zone): (usize, &&str)| {
+        let mut m = member(&format!("i-drains-{n}"), zone);
+        (m.state, m.scaled_in) = (LifecycleState::Terminating, true);
+        m.state_since = NOW - Duration::from_secs(n as u64);
+        m
+    };
+    zones.iter().enumerate().map(one).collect()
+}
+
+#[test]
+fn who_drains_comes_back_before_anything_is_launched() {
+    let mut g = group(0, 9, 3);
+    let mut m = members(&["a", "b"]);
+    m.extend(draining(&["b", "a", "c", "c"]));
+    let i = running(&m);
+    let got = plan(&view(&g, &m, &i), &mut rng());
+    assert_eq!((returned(&got), launched(&got).len()), (vec![], 1), "only a group that asks for it");
+    cancel_drain(&mut g);
+    let planned = |g: &Group, m: &[Member]| plan(&view(g, m, &i), &mut rng());
+    // Of the zone that has fewest, the one that has drained least.
+    let got = planned(&g, &m);
+    assert_eq!((returned(&got), launched(&got).len()), (vec!["i-drains-2"], 0));
+    assert!(
+        matches!(got.actions[..], [Action::TakeBack { why: LaunchWhy::Difference(2, 3), .. }]),
+        "{got:?}"
+    );
+    // All of them, and launches for the rest.
+    g.desired = 8;
+    let got = planned(&g, &m);
+    let mut all = returned(&got);
+    all.sort_unstable();
+    assert_eq!(all, ["i-drains-0", "i-drains-1", "i-drains-2", "i-drains-3"]);
+    assert_eq!(launched(&got).len(), 2);
+    assert_eq!(got.actions.len(), 6, "{got:?}");
+    // Whoever serves need not be launched, so failed launches are no reason to wait.
+    g.launch_backoff = Some((2, NOW + Duration::from_secs(9)));
+    let got = planned(&g, &m);
+    assert_eq!((returned(&got).len(), launched(&got).len()), (4, 0));
+    assert!(matches!(got.notes[..], [Note::BackOff { failures: 2, .. }]), "{got:?}");
+    suspend(&mut g, process::LAUNCH);
+    assert_eq!(returned(&planned(&g, &m)), Vec::<&str>::new(), "it is an increase all the same");
+    g.suspended.clear();
+    // Those who go for other reasons stay away.
+    m.iter_mut().for_each(|m| m.scaled_in = false);
+    assert_eq!(returned(&planned(&g, &m)), Vec::<&str>::new());
+}
+
+#[test]
+fn who_drains_comes_back_in_place_of_who_is_unhealthy_and_before_the_pool() {
+    let mut g = group(0, 9, 2);
+    cancel_drain(&mut g);
+    g.warm_pool = Some(crate::autoscaling::warm_pool::WarmPool::default());
+    let mut m = members(&["a", "b"]);
+    m[0].health = HealthStatus::Unhealthy;
+    m[0].unhealthy_cause = Some(UnhealthyCause::User);
+    m.extend(draining(&["c"]));
+    let mut warm = member("i-warm", "c");
+    warm.state = LifecycleState::WarmedRunning;
+    m.push(warm);
+    let i = running(&m);
+    let got = plan(&view(&g, &m, &i), &mut rng());
+    assert_eq!((ended(&got), returned(&got)), (vec!["i-0"], vec!["i-drains-0"]));
+    assert!(!got.actions.iter().any(|a| matches!(a, Action::TakeWarm { .. })), "{got:?}");
 }
 
 fn suspend(group: &mut Group, process: &str) {
@@ -323,6 +409,7 @@ fn any_members() -> impl Strategy<Value = Vec<Member>> {
             let mut m = member(&format!("i-{n}"), zone);
             m.state = state;
             m.protected = protected;
+            m.scaled_in = n % 3 != 0;
             if sick {
                 m.health = HealthStatus::Unhealthy;
                 m.unhealthy_cause = Some([UnhealthyCause::Elb, UnhealthyCause::Ec2NotRunning][n % 2]);
@@ -338,8 +425,14 @@ fn after(plan: &Plan, members: &[Member]) -> Vec<Member> {
     let gone = ended(plan);
     let mut next: Vec<Member> = members
         .iter()
-        .filter(|m| !gone.contains(&m.instance_id.as_str()) && !m.is_terminating())
         .cloned()
+        .map(|mut m| {
+            if returned(plan).contains(&m.instance_id.as_str()) {
+                m.state = LifecycleState::Pending;
+            }
+            m
+        })
+        .filter(|m| !gone.contains(&m.instance_id.as_str()) && !m.is_terminating())
         .map(|mut m| {
             if m.is_pending() {
                 m.state = LifecycleState::InService;
@@ -356,10 +449,13 @@ fn after(plan: &Plan, members: &[Member]) -> Vec<Member> {
 proptest! {
     #[test]
     fn never_above_max_never_a_protected_one_and_it_settles(
-        mut m in any_members(), max in 0u32..20, desired in 0u32..20, seed: u64,
+        mut m in any_members(), max in 0u32..20, desired in 0u32..20, returns: bool, seed: u64,
     ) {
         let desired = desired.min(max);
-        let g = group(0, max, desired);
+        let mut g = group(0, max, desired);
+        if returns {
+            cancel_drain(&mut g);
+        }
         let mut rng = Pcg64::seed_from_u64(seed);
         for round in 0..200 {
             let i = running(&m);
@@ -368,7 +464,11 @@ proptest! {
             let stay = m.iter().filter(|m| m.counts() && !ended(&got).contains(&m.instance_id.as_str())).count();
             let surplus = got.actions.iter().filter(|a| matches!(a, Action::Launch { why: LaunchWhy::Rebalance, .. })).count();
             let launches = launched(&got).len() - surplus;
-            prop_assert!(launches == 0 || stay + launches <= desired as usize, "{stay} + {launches} > {desired}");
+            let back = returned(&got).len();
+            prop_assert!(
+                launches + back == 0 || stay + launches + back <= desired as usize,
+                "{stay} + {launches} + {back} > {desired}"
+            );
             prop_assert!(surplus <= zones::surplus_max(desired) as usize);
             for a in &got.actions {
                 if let Action::Terminate { instance_id, why: TerminateWhy::Difference(..), .. } = a {

@@ -118,7 +118,7 @@ impl World {
                     self.fewest = self.fewest.min(self.ready());
                 }
             }
-            Action::TakeWarm { .. } => panic!("there is no warm pool"),
+            Action::TakeWarm { .. } | Action::TakeBack { .. } => panic!("nobody waits or drains"),
             Action::TakeOver { instance_id } => {
                 let m = self.members.iter_mut().find(|m| m.instance_id == *instance_id).unwrap();
                 assert!(m.spare);

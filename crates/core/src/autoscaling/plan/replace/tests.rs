@@ -144,7 +144,7 @@ fn live(g: &Group, mut m: Vec<Member>, days: u64, max_at_once: usize) -> Vec<Tim
                     at_once += 1;
                     ends.push(now);
                 }
-                Action::TakeWarm { .. } => panic!("there is no warm pool"),
+                Action::TakeWarm { .. } | Action::TakeBack { .. } => panic!("nobody waits or drains"),
                 Action::TakeOver { instance_id } => {
                     m.iter_mut().find(|m| m.instance_id == *instance_id).unwrap().spare = false;
                 }
