@@ -33,7 +33,7 @@ def test_enabled_metrics_are_published_and_disabled_ones_are_not(autoscaling, cl
     for name in (all_of_it, one_of_it):
         autoscaling.enable_metrics_collection(AutoScalingGroupName=name, Granularity="1Minute")
     enabled = describe(autoscaling, all_of_it)["EnabledMetrics"]
-    assert len(enabled) == 21 and {m["Granularity"] for m in enabled} == {"1Minute"}
+    assert len(enabled) == 25 and {m["Granularity"] for m in enabled} == {"1Minute"}
     autoscaling.disable_metrics_collection(
         AutoScalingGroupName=one_of_it, Metrics=[m["Metric"] for m in enabled if m["Metric"] != "GroupMaxSize"])
     assert [m["Metric"] for m in describe(autoscaling, one_of_it)["EnabledMetrics"]] == ["GroupMaxSize"]
@@ -44,6 +44,8 @@ def test_enabled_metrics_are_published_and_disabled_ones_are_not(autoscaling, cl
         "GroupStandbyInstances": 1, "GroupStandbyCapacity": 1, "GroupTerminatingInstances": 0, "GroupTerminatingCapacity": 0,
         "GroupTotalInstances": 3, "GroupTotalCapacity": 3,
         "WarmPoolMinSize": 1, "WarmPoolDesiredCapacity": 2, "WarmPoolPendingCapacity": 0, "WarmPoolTerminatingCapacity": 0,
+        "GroupTerminatingRetainedInstances": 0, "GroupTerminatingRetainedCapacity": 0,
+        "WarmPoolPendingRetainedCapacity": 0, "WarmPoolTerminatingRetainedCapacity": 0,
         "WarmPoolWarmedCapacity": 2, "WarmPoolTotalCapacity": 2,
         "GroupAndWarmPoolDesiredCapacity": 4, "GroupAndWarmPoolTotalCapacity": 5}
     assert latest(cloudwatch, one_of_it) == {"GroupMaxSize": 5}

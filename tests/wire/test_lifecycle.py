@@ -352,8 +352,11 @@ def test_a_warm_pool_serves_a_group_that_grows(autoscaling, ec2, group):
     autoscaling.delete_warm_pool(AutoScalingGroupName=name, ForceDelete=True)
     pooled(autoscaling, name, "", 0)
     until(lambda: "WarmPoolConfiguration" not in describe(autoscaling, name), "the pool's end")
-    assert refused(autoscaling.put_warm_pool, AutoScalingGroupName=name, PoolState="Hibernated")["Code"] == (
-        "UnsupportedOperation")
+    error = refused(autoscaling.put_warm_pool, AutoScalingGroupName=name, PoolState="Hibernated")
+    assert error["Code"] == "UnsupportedOperation" and "memory" in error["Message"] and "Stopped" in error["Message"]
+    # Who asks for several impossible things hears of the group first.
+    error = refused(autoscaling.put_warm_pool, AutoScalingGroupName="no-such-group", PoolState="Hibernated")
+    assert (error["Code"], "not found" in error["Message"]) == ("ValidationError", True)
 
 
 def test_hooks_are_asked_on_the_way_into_the_pool_and_out_of_it(autoscaling, sqs, queue, group):

@@ -194,3 +194,42 @@ def test_zones_by_id_and_their_policies(autoscaling, template):
     assert shown["AvailabilityZoneDistribution"] == {"CapacityDistributionStrategy": "balanced-best-effort"}
     assert shown["AvailabilityZoneImpairmentPolicy"] == {"ZonalShiftEnabled": False}
     autoscaling.delete_auto_scaling_group(AutoScalingGroupName="zoned")
+
+
+def pool_of(autoscaling, name, count):
+    def look():
+        found = autoscaling.describe_warm_pool(AutoScalingGroupName=name)["Instances"]
+        return found if [m["LifecycleState"] for m in found] == ["Warmed:Stopped"] * count else None
+
+    return until(look, f"{count} instances that wait")
+
+
+def test_a_warm_pool_beside_a_policy_that_is_on_demand(autoscaling, ec2, group):
+    name = group("mixed-warm", [{"InstanceType": "m5.large"}, {"InstanceType": "c5.large"}],
+                 {"OnDemandPercentageAboveBaseCapacity": 100}, DesiredCapacity=1, MaxSize=3)
+    autoscaling.put_warm_pool(AutoScalingGroupName=name)
+    waiting = pool_of(autoscaling, name, 2)
+    settled(autoscaling, name, 1)
+    assert list(lifecycles(ec2, waiting).values()) == ["on-demand", "on-demand"]
+    assert {m["InstanceType"] for m in waiting} == {"m5.large"}
+    autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=3)
+    assert {m["InstanceId"] for m in waiting} <= {m["InstanceId"] for m in settled(autoscaling, name, 3)}
+
+    def refused(call, **asked):
+        with pytest.raises(ClientError) as e:
+            call(AutoScalingGroupName=name, **asked)
+        assert e.value.response["Error"]["Code"] == "ValidationError"
+        return e.value.response["Error"]["Message"]
+
+    # What could not wait in the pool is refused while there is one, and there is none for a group that launches it.
+    distribution = {"InstancesDistribution": {"OnDemandBaseCapacity": 9, "OnDemandPercentageAboveBaseCapacity": 50}}
+    weights = {"LaunchTemplate": {"Overrides": [{"InstanceType": "m5.large", "WeightedCapacity": "2"}]}}
+    update = autoscaling.update_auto_scaling_group
+    assert "Spot" in refused(update, MixedInstancesPolicy=distribution)
+    assert "WeightedCapacity" in refused(update, MixedInstancesPolicy=weights)
+    autoscaling.delete_warm_pool(AutoScalingGroupName=name, ForceDelete=True)
+    until(lambda: "WarmPoolConfiguration" not in describe(autoscaling, name), "the pool's end")
+    update(AutoScalingGroupName=name, MixedInstancesPolicy=distribution)
+    assert "Spot" in refused(autoscaling.put_warm_pool)
+    update(AutoScalingGroupName=name, MixedInstancesPolicy=weights)
+    assert "WeightedCapacity" in refused(autoscaling.put_warm_pool)

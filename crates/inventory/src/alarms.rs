@@ -229,7 +229,9 @@ mod tests {
             set_state(tx, "a", StateChange { at: later + std::time::Duration::from_secs(1), ..change })
                 .unwrap();
             // A new setting keeps the state.
-            assert_eq!(put(tx, Alarm { threshold: 2.0, ..alarm("a") }).state, AlarmState::Alarm);
+            let changed = put(tx, Alarm { threshold: 2.0, ..alarm("a") });
+            assert_eq!((changed.state, changed.state_reason.as_str()), (AlarmState::Alarm, "because"));
+            assert_eq!(changed.state_reason_data.as_deref(), Some("{}"));
             assert!(delete(tx, "a", later));
             assert!(!delete(tx, "a", later));
         })

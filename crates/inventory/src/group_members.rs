@@ -46,10 +46,9 @@ pub enum MemberError {
     },
     /// It is kept out of service, so there is no capacity to give back.
     #[error(
-        "The instance {0} is in Terminating:Retained and does not count towards the desired capacity, so that cannot be \
-         decremented with it."
+        "The instance {0} is in {1} and does not count towards the desired capacity, so that cannot be decremented with it."
     )]
-    Retained(String),
+    Retained(String, &'static str),
     /// A process that the request needs is suspended.
     #[error("The process {process} of AutoScalingGroup {group} is suspended.")]
     Suspended {
@@ -156,7 +155,7 @@ impl Request<'_, '_> {
             return Err(MemberError::Terminating(id.to_owned()));
         }
         if decrement && member.state.is_retained() {
-            return Err(MemberError::Retained(id.to_owned()));
+            return Err(MemberError::Retained(id.to_owned(), member.state.name()));
         }
         // A member that does not count (standby) leaves the capacity as it is.
         let units = member.units();
@@ -183,7 +182,7 @@ impl Request<'_, '_> {
         let (group, members) = self.members(group, ids)?;
         for m in &members {
             if decrement && m.state == S::TerminatingRetained {
-                return Err(MemberError::Retained(m.instance_id.clone()));
+                return Err(MemberError::Retained(m.instance_id.clone(), m.state.name()));
             }
             if !matches!(m.state, S::InService | S::Standby | S::TerminatingRetained) {
                 let wanted = "InService or Standby";

@@ -54,6 +54,13 @@ impl MixPlan {
         }
     }
 
+    /// One that goes with a warm pool: without weights, On-Demand only.
+    pub(crate) fn on_demand(d: &mut Pcg64) -> MixPlan {
+        let plan = MixPlan::random(d);
+        let types = plan.types.iter().map(|(name, _)| (*name, None)).collect();
+        MixPlan { types, percent: 100, ..plan }
+    }
+
     /// As parameters of a request; `prefix` is where the policy stands in it.
     pub(crate) fn params(&self, prefix: &str, version: &str) -> Vec<(String, String)> {
         let mut params: Vec<(String, String)> = Vec::new();

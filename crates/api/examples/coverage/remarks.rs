@@ -23,7 +23,8 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
     Some(match service {
         "autoscaling" => {
             "Metrics of groups, alarms of target tracking, activities and their causes are as on AWS. Tags with the prefix \
-             `puffer:` on a group ask for [second-level reaction](second-level-reaction.md)."
+             `puffer:` on a group ask for [second-level reaction, cooldowns for each direction and drains that can be \
+             cancelled](second-level-reaction.md)."
         }
         "cloudwatch" => {
             "Metrics, metric alarms and composite alarms. Anomaly detection, dashboards, metric streams and insight rules do \
@@ -88,7 +89,8 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
             "Changes what it names and leaves the rest. Refuses the same parameters as CreateAutoScalingGroup."
         }
         "CreateLaunchConfiguration" => {
-            "Refused: KernelId, RamdiskId, block devices besides the root volume, dedicated tenancy, ClassicLinkVPCId."
+            "Refused: KernelId, RamdiskId, block devices besides the root volume, dedicated tenancy, ClassicLinkVPCId. EbsOptimized \
+             is shown and changes nothing: disks are local, and there is no traffic to them to set apart."
         }
         "AttachTrafficSources" | "DetachTrafficSources" => {
             "Target groups. Refused: classic load balancers, VPC Lattice."
@@ -107,7 +109,8 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
             "Actions whose time passes by more than two minutes while the server is down are skipped."
         }
         "PutWarmPool" => {
-            "Refused: Hibernated, since nothing writes a guest's memory to disk; groups with a mixed instances policy or Spot."
+            "With a mixed instances policy, too, if it is On-Demand only and without weights, as on AWS. Refused: the pool state \
+             Hibernated, since nothing writes the memory of an instance to its disk; weights; Spot."
         }
         "StartInstanceRefresh" => "Rolling. Refused: the strategy ReplaceRootVolume.",
         _ => return None,
@@ -134,7 +137,8 @@ fn ec2(operation: &str) -> Option<&'static str> {
         "RunInstances" => {
             "On-Demand and one-time Spot. Refused: persistent Spot requests, IPv6, hibernation, enclaves, CPU options, dedicated \
              tenancy, placement groups, capacity reservations, a second network interface or volume, encrypted volumes, volumes from \
-             another snapshot, of another type than gp2 and gp3 or with chosen IOPS."
+             another snapshot, of another type than gp2 and gp3 or with chosen IOPS. EbsOptimized is shown and changes nothing: disks \
+             are local, and there is no traffic to them to set apart."
         }
         "CreateLaunchTemplate" | "CreateLaunchTemplateVersion" => {
             "Refuses the same parameters as RunInstances, and instance requirements: they belong to a mixed instances policy."

@@ -166,7 +166,8 @@ pub(super) async fn update(cx: Arc<Ctx>, input: shape::UpdateAutoScalingGroupTyp
             if input.vpc_zone_identifier.is_some() || zones.is_some() {
                 place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
             }
-            if group.warm_pool.is_some() && sources != (&None, &None, &None) {
+            let sources_change = sources != (&None, &None, &None) || input.desired_capacity_type.is_some();
+            if group.warm_pool.is_some() && sources_change {
                 warm_pools::check_source(&r, &group)?;
             }
             apply_settings(&mut group, &Settings::of_update(&input))?;

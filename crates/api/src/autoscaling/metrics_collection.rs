@@ -19,6 +19,8 @@ pub(super) const METRICS: &[&str] = &[
     "GroupStandbyInstances",
     "GroupTerminatingCapacity",
     "GroupTerminatingInstances",
+    "GroupTerminatingRetainedCapacity",
+    "GroupTerminatingRetainedInstances",
     "GroupTotalCapacity",
     "GroupTotalInstances",
     "GroupAndWarmPoolDesiredCapacity",
@@ -26,7 +28,9 @@ pub(super) const METRICS: &[&str] = &[
     "WarmPoolDesiredCapacity",
     "WarmPoolMinSize",
     "WarmPoolPendingCapacity",
+    "WarmPoolPendingRetainedCapacity",
     "WarmPoolTerminatingCapacity",
+    "WarmPoolTerminatingRetainedCapacity",
     "WarmPoolTotalCapacity",
     "WarmPoolWarmedCapacity",
 ];

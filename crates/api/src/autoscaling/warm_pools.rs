@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use puffer_core::autoscaling::warm_pool::{PoolState, WarmPool};
+use puffer_core::autoscaling::warm_pool::{PoolState, Unfit, WarmPool, check_mixed};
 use puffer_core::autoscaling::{Group, Member};
 use puffer_inventory::{group_step, groups, refreshes};
 use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
 
 use super::describe_groups::{member, signed};
-use super::error::{Refused, natural, required, unsupported};
+use super::error::{Refused, natural, required};
 use super::paging::{self, PageSize};
 use crate::{ApiError, Ctx, Registry};
 
@@ -47,11 +47,18 @@ async fn put(cx: Arc<Ctx>, input: shape::PutWarmPoolType) -> Result<shape::PutWa
 /// Whether what a group launches, now or by its instance refresh, can wait in a warm pool: for all that make a pool, or change
 /// what a group with one launches.
 pub(super) fn check_source(r: &Reader<'_>, group: &Group) -> Result<(), ApiError> {
-    if group.mixed.is_some() {
-        return Err(ApiError::validation(
-            "An Auto Scaling group with a mixed instances policy cannot have a warm pool.",
-        ));
-    }
+    check_mixed(group).map_err(|unfit| {
+        ApiError::validation(match unfit {
+            Unfit::Weights => {
+                "An Auto Scaling group whose mixed instances policy weights instances (WeightedCapacity, or a \
+                 DesiredCapacityType other than units) cannot have a warm pool."
+            }
+            Unfit::Spot => {
+                "An Auto Scaling group whose mixed instances policy launches Spot Instances cannot have a warm pool: its \
+                 OnDemandPercentageAboveBaseCapacity must be 100."
+            }
+        })
+    })?;
     match group_step::launch_request(r, group) {
         Ok(request) if request.spot.is_some() => Err(ApiError::validation(
             "An Auto Scaling group that launches Spot Instances cannot have a warm pool.",
@@ -76,8 +83,11 @@ fn apply(pool: &mut WarmPool, input: &shape::PutWarmPoolType) -> Result<(), ApiE
         Some("Running") => PoolState::Running,
         // A frozen guest would be back as soon, but would keep its memory and would not outlive the host: that is not hibernation.
         Some("Hibernated") => {
-            return Err(unsupported(
-                "The pool state Hibernated needs instances whose memory is written to disk, which",
+            return Err(ApiError::sender(
+                "UnsupportedOperation",
+                "PoolState Hibernated is not supported by Puffer: nothing writes the memory of an instance to its disk, so no \
+                 launch template can have HibernationOptions. PoolState Running is the quickest to come, Stopped the cheapest \
+                 to keep.",
             ));
         }
         Some(other) => return Err(ApiError::validation(format!("Invalid pool state: {other}"))),

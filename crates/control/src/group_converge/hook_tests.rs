@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use puffer_core::autoscaling::hook::{HookAction, HookResult, LifecycleHook, Transition};
-use puffer_core::autoscaling::{Activity, ActivityStatus, Group, GroupStatus, LifecycleState as S, Member};
+use puffer_core::autoscaling::refresh::Reserved;
+use puffer_core::autoscaling::{
+    Activity, ActivityStatus, Group, GroupStatus, HealthStatus, InstanceRefresh, LifecycleState as S, Member,
+    RefreshPreferences, RefreshStatus,
+};
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_inventory::group_members::{MemberError, Request};
-use puffer_inventory::instances;
 use puffer_inventory::lifecycle_hooks::{self, ActionAddress, HookError};
+use puffer_inventory::{instances, refreshes};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
@@ -246,7 +250,7 @@ async fn members_that_users_move_and_forced_deletions_pass_by() {
 #[tokio::test]
 async fn a_retained_instance_stays_uncounted_until_a_user_ends_it() {
     let mut w = World::new().await;
-    w.group(2, 1, |g| {
+    w.group(1, 1, |g| {
         end_hook(g);
         g.retain_on_abandon = true;
     })
@@ -258,19 +262,57 @@ async fn a_retained_instance_stays_uncounted_until_a_user_ends_it() {
     w.say("out", &id, HookResult::Abandon).await.unwrap();
     w.converge().await;
     assert_eq!(w.store.get::<Member>(&id).unwrap().state, S::TerminatingRetained);
-    assert_eq!((w.in_service(), w.alive()), (1, 2), "replaced, and running still");
+    assert_eq!((w.in_service(), w.alive()), (1, 2), "replaced, at the maximum, and running still");
     assert_eq!(w.the_activity(&id, "Terminating").status, ActivityStatus::Cancelled);
     assert_eq!(w.store.get::<Instance>(&id).unwrap().state, InstanceState::Running);
     let refused = w.ask(|r| r.terminate(&id, true)).await;
-    assert!(matches!(refused, Err(MemberError::Retained(_))));
+    assert!(matches!(refused, Err(MemberError::Retained(_, "Terminating:Retained"))));
+    // Neither a health check nor an instance refresh nor the shrinking of the group ends it.
+    w.edit(|tx| tx.update::<Member>(&id, |m| m.health = HealthStatus::Unhealthy)).await;
+    w.clock.advance(Duration::from_secs(1));
+    let now = w.now();
+    let serving = w.in_state(S::InService)[0].instance_id.clone();
+    let preferences = RefreshPreferences {
+        min_healthy: 0,
+        max_healthy: None,
+        warmup_s: 0,
+        checkpoints: vec![],
+        checkpoint_delay_s: 0,
+        skip_matching: false,
+        auto_rollback: false,
+        protected: Reserved::Ignore,
+        standby: Reserved::Ignore,
+        alarms: vec![],
+        bake_s: 0,
+    };
+    w.store.transact(|tx| refreshes::start(tx, "g", "r", preferences, None, now)).await.unwrap();
+    w.converge().await;
+    w.say("out", &serving, HookResult::Continue).await.unwrap();
+    for _ in 0..4 {
+        w.converge().await;
+        w.clock.advance(Duration::from_secs(60));
+    }
+    assert!(w.store.get::<InstanceRefresh>("r").unwrap().status == RefreshStatus::Successful);
+    assert_eq!(w.store.get::<Member>(&id).unwrap().state, S::TerminatingRetained);
+    assert_eq!((w.in_service(), w.alive()), (1, 2));
     // A user's word begins a termination of its own, hooks included.
     w.clock.advance(Duration::from_secs(1));
     w.ask(|r| r.terminate(&id, false)).await.unwrap();
     w.converge().await;
     assert_eq!(w.store.get::<Member>(&id).unwrap().state, S::TerminatingWait);
-    w.say("out", &id, HookResult::Continue).await.unwrap();
+    // Given up again, it is kept again; a group that is deleted with all it holds ends it.
+    w.say("out", &id, HookResult::Abandon).await.unwrap();
     w.converge().await;
-    assert_eq!((w.in_service(), w.alive()), (1, 1));
+    assert_eq!(w.store.get::<Member>(&id).unwrap().state, S::TerminatingRetained);
+    w.edit(|tx| {
+        tx.update::<Group>("g", |g| {
+            g.status = GroupStatus::Deleting;
+            (g.min, g.max, g.desired) = (0, 0, 0);
+        })
+    })
+    .await;
+    w.converge().await;
+    assert_eq!((w.store.get::<Group>("g"), w.alive()), (None, 0));
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use puffer_core::autoscaling::{
     ActivityStatus, Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, LifecycleState as S, Member,
     RefreshPreferences, RefreshStatus, ZonalShift, ZoneImpairment,
 };
-use puffer_core::ec2::{Image, ImageState, Instance, LaunchTemplate, LaunchTemplateData, StateReason};
+use puffer_core::ec2::{
+    Image, ImageState, Instance, InstanceLifecycle, LaunchTemplate, LaunchTemplateData, StateReason,
+};
 use puffer_inventory::group_members::MemberError;
 use puffer_inventory::group_step::launch_now;
 use puffer_inventory::launch_templates::{self, NewTemplate, NewVersion, TemplateError};
@@ -278,4 +280,47 @@ async fn a_type_that_a_zone_lacks_gives_way_to_the_next() {
     assert!((1..=6).contains(&tried), "{tried} launches of what is not to be had");
     assert!(zones.iter().any(|z| w.the_group().pool_backoff.contains_key(&format!("m5.large|{z}"))));
     assert!(w.the_group().zone_backoff.is_empty());
+}
+
+#[tokio::test]
+async fn a_mixed_group_keeps_a_warm_pool_of_on_demand_instances() {
+    let mut w = World::new().await;
+    let template = w.template("t").await;
+    let over = |name: &str| Override { instance_type: Some(name.into()), ..Override::default() };
+    w.group(4, 2, |g| {
+        g.source = of(&template, "1");
+        let InstanceSource::LaunchTemplate(template) = g.source.clone() else { return };
+        let overrides = vec![over("m5.large"), over("c5.large")];
+        let distribution = Distribution { on_demand_percent: 0, ..Distribution::default() };
+        g.mixed = Some(MixedPolicy { template, overrides, distribution });
+    })
+    .await;
+    w.warm().await;
+    assert!(w.members().iter().all(|m| m.lifecycle == InstanceLifecycle::Spot));
+    // From now on On-Demand only, with a pool that takes back who leaves.
+    w.edit(|tx| {
+        tx.update::<Group>("g", |g| {
+            let Some(policy) = &mut g.mixed else { return };
+            policy.distribution.on_demand_percent = 100;
+            g.warm_pool = Some(WarmPool { reuse_on_scale_in: true, ..WarmPool::default() });
+        })
+    })
+    .await;
+    w.warm().await;
+    let pooled = |w: &World| -> Vec<Arc<Member>> {
+        w.members().into_iter().filter(|m| m.state == S::WarmedStopped).collect()
+    };
+    assert_eq!(pooled(&w).len(), 2);
+    let types: Vec<String> = pooled(&w).iter().map(|m| m.instance_type.clone()).collect();
+    assert_eq!(types, ["m5.large", "m5.large"], "by priority, as any other launch");
+    assert!(pooled(&w).iter().all(|m| m.lifecycle == InstanceLifecycle::OnDemand && m.weight == 1));
+    w.set_desired(4).await;
+    assert_eq!(w.settle().await.launched, 0, "the pool serves");
+    w.warm().await;
+    assert_eq!((w.in_service(), pooled(&w).len()), (4, 0));
+    // Spot goes first, since the policy has none, and for good; On-Demand goes back to wait.
+    w.set_desired(1).await;
+    w.warm().await;
+    assert_eq!((w.in_service(), w.alive(), pooled(&w).len()), (1, 4, 3));
+    assert!(w.members().iter().all(|m| m.lifecycle == InstanceLifecycle::OnDemand));
 }

@@ -51,6 +51,8 @@ fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -
             return Some(f64::from(group.desired.saturating_add(pool_wanted(group))));
         }
         "WarmPoolPending" => count(L::is_coming_to_pool),
+        "WarmPoolPendingRetained" => count(|s| s == L::WarmedPendingRetained),
+        "WarmPoolTerminatingRetained" => count(|s| s == L::WarmedTerminatingRetained),
         "WarmPoolTerminating" => count(|s| {
             matches!(s, L::WarmedTerminating | L::WarmedTerminatingWait | L::WarmedTerminatingProceed)
         }),
@@ -64,6 +66,7 @@ fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -
         "GroupTerminating" => {
             count(|s| matches!(s, L::Terminating | L::TerminatingWait | L::TerminatingProceed))
         }
+        "GroupTerminatingRetained" => count(|s| s == L::TerminatingRetained),
         "GroupTotal" => count(|s| !s.is_of_pool() && !matches!(s, L::Terminated | L::Detached)),
         _ => return None,
     };
@@ -72,4 +75,57 @@ fn value(name: &str, group: &Group, count: &dyn Fn(fn(LifecycleState) -> bool) -
 
 fn pool_wanted(group: &Group) -> u32 {
     group.warm_pool.as_ref().map_or(0, |p| p.wanted(group.desired, group.max))
+}
+
+#[cfg(test)]
+mod tests {
+    use puffer_core::autoscaling::{InstanceSource, LifecycleState as L};
+
+    use super::*;
+
+    /// One member of each state, of two units: what each metric of members counts.
+    #[test]
+    fn metrics_count_the_states_that_they_name() {
+        let states = [
+            L::Pending,
+            L::InService,
+            L::TerminatingWait,
+            L::TerminatingRetained,
+            L::Standby,
+            L::WarmedPendingWait,
+            L::WarmedPendingRetained,
+            L::WarmedTerminating,
+            L::WarmedTerminatingRetained,
+            L::WarmedStopped,
+        ];
+        let count = |wanted: fn(LifecycleState) -> bool| {
+            let n = states.iter().filter(|s| wanted(**s)).count() as f64;
+            (n, 2.0 * n)
+        };
+        let group = Group::new(
+            "g",
+            "u",
+            "arn:g",
+            InstanceSource::LaunchConfiguration("lc".into()),
+            Timestamp::from_secs(1),
+        );
+        let table = [
+            ("GroupInServiceInstances", 1.0),
+            ("GroupPendingCapacity", 2.0),
+            ("GroupTerminatingInstances", 1.0),
+            ("GroupTerminatingRetainedInstances", 1.0),
+            ("GroupTerminatingRetainedCapacity", 2.0),
+            ("GroupTotalInstances", 5.0),
+            ("WarmPoolPendingCapacity", 2.0),
+            ("WarmPoolPendingRetainedCapacity", 2.0),
+            ("WarmPoolTerminatingCapacity", 2.0),
+            ("WarmPoolTerminatingRetainedCapacity", 2.0),
+            ("WarmPoolTotalCapacity", 10.0),
+            ("GroupAndWarmPoolTotalCapacity", 20.0),
+        ];
+        for (name, want) in table {
+            assert_eq!(value(name, &group, &count), Some(want), "{name}");
+        }
+        assert_eq!(value("GroupNothingInstances", &group, &count), None);
+    }
 }

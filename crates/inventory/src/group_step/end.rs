@@ -5,7 +5,7 @@ use puffer_core::autoscaling::hook::{self, HookStand, Transition};
 use puffer_core::autoscaling::plan::TerminateWhy;
 use puffer_core::autoscaling::warm_pool::Way;
 use puffer_core::autoscaling::{ActivityStatus, GroupStatus, LifecycleState, Member, texts};
-use puffer_core::ec2::InstanceState;
+use puffer_core::ec2::{InstanceLifecycle, InstanceState};
 
 use super::activity::{self, Begin};
 use super::{Observed, Step, causes, subnet_of};
@@ -26,7 +26,10 @@ impl Step<'_, '_> {
             hook::of_transition(&self.group.hooks, Transition::Terminating).next().is_some() && active;
         let of_pool = member.state.is_of_pool();
         let pool = self.group.warm_pool.as_ref().filter(|p| p.reuse_on_scale_in && !p.deleting);
-        let returns = pool.is_some() && runs && active && matches!(why, TerminateWhy::Difference(..));
+        // A Spot Instance of an earlier policy cannot wait there: nobody but the market stops it.
+        let can_wait = member.lifecycle == InstanceLifecycle::OnDemand;
+        let returns =
+            pool.is_some() && can_wait && runs && active && matches!(why, TerminateWhy::Difference(..));
         let cause = match why {
             TerminateWhy::Difference(from, to) => {
                 let mut causes = causes(&self.group, self.now, texts::shrunk(from, to));

@@ -1,4 +1,4 @@
-//! Users who keep a warm pool.
+//! Users who keep a warm pool, sometimes beside a mixed instances policy.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::{Actor, Stage};
-use crate::dice::one_of;
+use crate::dice::{chance, one_of};
+use crate::mix::{MixPlan, borrowed};
 
 pub(crate) struct WarmPool;
 
@@ -28,6 +29,10 @@ impl Actor for WarmPool {
             let params = [named, ("ForceDelete", "true")];
             let _ = stage.client.autoscaling("DeleteWarmPool", &params).await;
             return;
+        }
+        if chance(dice, 0.25) {
+            let mix = MixPlan::on_demand(dice).params("MixedInstancesPolicy", "$Latest");
+            stage.ask("UpdateAutoScalingGroup", &group, &borrowed(&mix)).await;
         }
         let min = dice.random_range(0..4).to_string();
         let prepared = dice.random_range(0..14).to_string();

@@ -1,9 +1,25 @@
-//! Nothing is launched while the group, or the zone, waits after a failed launch.
+//! Nothing is launched while the group, the zone, or the type there waits after a failed launch.
+
+use std::collections::BTreeMap;
+
+use puffer_core::Timestamp;
+use puffer_core::autoscaling::backoff::pool_key;
+use puffer_core::ec2::InstanceLifecycle;
 
 use super::{Found, Invariant, Now, holds};
 use crate::view::Deltas;
 
 pub(crate) struct BackOffIsKept;
+
+type Waits = BTreeMap<String, (u32, Timestamp)>;
+
+/// Until when a launch at `at` should have waited, if it should.
+fn waits(before: &Waits, after: &Waits, key: &str, at: Timestamp) -> Option<Timestamp> {
+    let (failures, until) = before.get(key).filter(|(_, until)| at < *until)?;
+    // A launch may succeed or be refused in the same step: the count is forgotten, or begins anew.
+    let forgot = after.get(key).is_none_or(|(n, later)| n <= failures && later != until);
+    (!forgot).then_some(*until)
+}
 
 impl Invariant for BackOffIsKept {
     fn name(&self) -> &'static str {
@@ -24,18 +40,24 @@ impl Invariant for BackOffIsKept {
                     member.group
                 );
             }
-            if let Some((failures, until)) = before.zone_backoff.get(&member.zone) {
-                // Or one of those launches is refused, and the count begins anew.
-                let forgot = match after.zone_backoff.get(&member.zone) {
-                    None => true,
-                    Some((n, later)) => n <= failures && later != until,
-                };
-                holds!(
-                    *until <= at || forgot,
+            if let Some(until) = waits(&before.zone_backoff, &after.zone_backoff, &member.zone, at) {
+                return Err(format!(
                     "{} launches in {} at {at} though that lacks capacity until {until}",
-                    member.group,
-                    member.zone
-                );
+                    member.group, member.zone
+                ));
+            }
+            // A refresh may launch from something else than the group's own policy: then there are no types to choose from.
+            let refreshing = now.view.refresh_of(&member.group).and_then(|r| r.desired.as_ref());
+            let chooses = before.mixed.is_some() && refreshing.is_none_or(|d| d.mixed.is_some());
+            if !chooses || member.lifecycle != InstanceLifecycle::OnDemand {
+                continue;
+            }
+            let pool = pool_key(&member.instance_type, &member.zone);
+            if let Some(until) = waits(&before.pool_backoff, &after.pool_backoff, &pool, at) {
+                return Err(format!(
+                    "{} launches {} in {} at {at} though that is lacking there until {until}",
+                    member.group, member.instance_type, member.zone
+                ));
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ mod one_group_per_instance;
 mod one_launch_per_need;
 mod policies_count_only_warm;
 mod policies_use_fresh_data;
+mod pool_is_on_demand;
 mod protected_never_scaled_in;
 mod record_before_act;
 mod records_match_machines;
@@ -132,6 +133,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(policies_count_only_warm::PoliciesCountOnlyWarm),
         Box::new(policies_use_fresh_data::PoliciesUseFreshData),
         Box::new(back_off_is_kept::BackOffIsKept),
+        Box::new(pool_is_on_demand::PoolIsOnDemand),
         Box::new(grace_is_kept::GraceIsKept),
         Box::new(replaced_in_portions::ReplacedInPortions),
         Box::new(drained_before_ended::DrainedBeforeEnded),

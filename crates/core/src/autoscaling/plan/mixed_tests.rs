@@ -396,3 +396,47 @@ fn the_rest_goes_to_the_next_type_and_waits_when_none_is_left() {
     g.pool_backoff.values_mut().for_each(|b| b.1 = NOW);
     assert_eq!(kinds(&decide(&g, &[], &mix, 1)), ["m5.large", "m5.large"]);
 }
+
+#[test]
+fn a_warm_pool_holds_on_demand_instances_of_the_policy() {
+    use crate::autoscaling::warm_pool::WarmPool;
+    let mix = mix(0, 100, &[("m5.large", 1), ("c5.large", 1)], None);
+    let mut g = group(0, 5, 2);
+    g.warm_pool = Some(WarmPool::default());
+    // All that is wanted is bought On-Demand already, so the distribution would go on with Spot.
+    let mut m = members(&[("a", "m5.large", 1, OnDemand), ("b", "m5.large", 1, OnDemand)]);
+    let got = decide(&g, &m, &mix, 1);
+    assert_eq!(bought(&got), (3, 0), "{got:?}");
+    assert!(got.actions.iter().all(|a| matches!(a, Action::Launch { why: LaunchWhy::Pool(0, 3), .. })));
+    // Two wait; of the type that its zone has just lacked, none is started.
+    for mut warm in members(&[("c", "m5.large", 1, OnDemand), ("c", "c5.large", 1, OnDemand)]) {
+        warm.instance_id.push_str("-warm");
+        warm.state = LifecycleState::WarmedRunning;
+        m.push(warm);
+    }
+    (g.desired, g.max) = (3, 3);
+    g.pool_backoff.insert("m5.large|c".into(), (1, NOW + std::time::Duration::from_secs(9)));
+    let got = decide(&g, &m, &mix, 1);
+    assert!(
+        matches!(&got.actions[..], [Action::TakeWarm { instance_id, .. }, ..] if instance_id == "i-1-warm"),
+        "{got:?}"
+    );
+    g.pool_backoff.clear();
+    let got = decide(&g, &m, &mix, 1);
+    assert!(
+        matches!(&got.actions[..], [Action::TakeWarm { instance_id, .. }, ..] if instance_id == "i-0-warm"),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn spot_instances_of_an_earlier_policy_do_not_return_to_the_pool() {
+    use crate::autoscaling::warm_pool::WarmPool;
+    let mix = mix(0, 100, &[("m5.large", 1)], None);
+    let mut g = group(0, 3, 0);
+    g.warm_pool = Some(WarmPool { reuse_on_scale_in: true, ..WarmPool::default() });
+    // One comes back, so the pool lacks two.
+    let m = members(&[("a", "m5.large", 1, OnDemand), ("b", "m5.large", 1, Spot)]);
+    let got = decide(&g, &m, &mix, 1);
+    assert_eq!((ended(&got).len(), bought(&got)), (2, (2, 0)), "{got:?}");
+}

@@ -7,8 +7,10 @@ use rand::Rng;
 use super::{
     Action, LAUNCHES_PER_PLAN_MAX, LaunchWhy, Note, Plan, TERMINATIONS_PER_PLAN_MAX, TerminateWhy, zones,
 };
-use crate::autoscaling::process;
+use crate::autoscaling::backoff::pool_key;
 use crate::autoscaling::view::{GroupView, count};
+use crate::autoscaling::{Member, process};
+use crate::ec2::InstanceLifecycle;
 
 /// Takes instances that wait in the pool until `n` units are reached, each for the zone that needs one most; says how many units.
 /// Those taken count from then on.
@@ -30,7 +32,15 @@ pub(super) fn take(
             let waits = view.group.zone_backoff.get(zone).is_some_and(|(_, until)| view.now < *until);
             !waits && !view.group.shifted_from(zone, view.now)
         };
-        let may = |i: usize| view.members[i].can_be_taken() && is_open(&view.members[i].member.zone);
+        // Nor does a type start where it has just been found lacking.
+        let is_there = |m: &Member| {
+            let key = pool_key(&m.instance_type, &m.zone);
+            view.group.pool_backoff.get(&key).is_none_or(|(_, until)| *until <= view.now)
+        };
+        let may = |i: usize| {
+            let m = &view.members[i];
+            m.can_be_taken() && is_open(&m.member.zone) && is_there(m.member)
+        };
         let ready = (0..stays.len()).filter(|&i| !stays[i] && may(i));
         let first = ready.min_by_key(|&i| {
             let m = view.members[i].member;
@@ -61,10 +71,18 @@ pub(super) fn fit(view: &GroupView<'_>, unmet: u32, stays: &[bool], plan: &mut P
     let wanted = group.warm_pool.as_ref().map_or(0, |p| p.wanted(group.desired, group.max));
     let going = group.warm_pool.as_ref().is_none_or(|p| p.deleting);
     let n = count(warm.iter());
-    // What leaves the group in this plan comes back to a pool that reuses it.
+    // What leaves the group in this plan comes back to a pool that reuses it. Spot Instances of an earlier policy do not.
     let reuses = group.warm_pool.as_ref().is_some_and(|p| p.reuse_on_scale_in);
-    let is_return =
-        |a: &&Action| reuses && matches!(a, Action::Terminate { why: TerminateWhy::Difference(..), .. });
+    let is_spot = |id: &str| {
+        let member = view.members.iter().map(|m| m.member).find(|m| m.instance_id == id);
+        member.is_some_and(|m| m.lifecycle == InstanceLifecycle::Spot)
+    };
+    let is_return = |a: &&Action| match a {
+        Action::Terminate { instance_id, why: TerminateWhy::Difference(..), .. } => {
+            reuses && !is_spot(instance_id)
+        }
+        _ => false,
+    };
     let returning = count(plan.actions.iter().filter(is_return));
     let n_soon = n.saturating_add(returning);
     if n_soon < wanted && unmet == 0 {
@@ -108,7 +126,7 @@ fn fill(view: &GroupView<'_>, n: u32, wanted: u32, stays: &[bool], plan: &mut Pl
         return plan.later(until);
     }
     let here: Vec<bool> = stays.iter().zip(&view.members).map(|(s, m)| *s || m.member.is_warm()).collect();
-    let mut places = zones::Places::new(view, &here);
+    let mut places = zones::Places::new(view, &here).on_demand_only();
     let launched = count(plan.actions.iter().filter(|a| matches!(a, Action::Launch { .. })));
     for _ in 0..(wanted - n).min(LAUNCHES_PER_PLAN_MAX.saturating_sub(launched)) {
         match places.next(rng) {

@@ -58,6 +58,8 @@ pub(super) struct Places<'v> {
     on_demand: u32,
     spot: u32,
     desired: u32,
+    /// Nothing is bought Spot, whatever the distribution lacks.
+    on_demand_only: bool,
 }
 
 struct Zone<'v> {
@@ -88,6 +90,7 @@ impl<'v> Places<'v> {
             on_demand: 0,
             spot: 0,
             desired: view.group.desired,
+            on_demand_only: false,
         };
         if view.mix.is_some() {
             for (pool, (_, until)) in view.group.pool_backoff.iter().filter(|(_, b)| view.now < b.1) {
@@ -185,8 +188,16 @@ impl<'v> Places<'v> {
         })
     }
 
+    /// Places for the warm pool, in which Spot Instances cannot wait.
+    pub(super) fn on_demand_only(self) -> Self {
+        Places { on_demand_only: true, ..self }
+    }
+
     /// What the distribution lacks: On-Demand up to its share, then Spot.
     fn lacking(&self, mix: &Mix) -> InstanceLifecycle {
+        if self.on_demand_only {
+            return InstanceLifecycle::OnDemand;
+        }
         let (on_demand, _) = mix.target(self.desired);
         if self.on_demand < on_demand { InstanceLifecycle::OnDemand } else { InstanceLifecycle::Spot }
     }
