@@ -168,6 +168,7 @@ def _client(service):
 
 ec2 = _client("ec2")
 autoscaling = _client("autoscaling")
+elb = _client("elb")
 elbv2 = _client("elbv2")
 cloudwatch = _client("cloudwatch")
 sts = _client("sts")

@@ -14,7 +14,7 @@ import pathlib
 import re
 
 HERE = pathlib.Path(__file__).resolve().parent
-SERVICES = {"autoscaling", "cloudwatch", "ec2", "elbv2", "sns", "sqs", "ssm", "sts"}
+SERVICES = {"autoscaling", "cloudwatch", "ec2", "elb", "elbv2", "sns", "sqs", "ssm", "sts"}
 # What a class does without being asked by name.
 IMPLIED = ("__init__", "__enter__", "__exit__")
 ACTION, VERSION = re.compile(r"\bAction=(\w+)"), re.compile(r"\bVersion=(\d{4}-\d\d-\d\d)")

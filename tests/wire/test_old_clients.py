@@ -88,6 +88,12 @@ def test_boto_1_9b(server, boto_1_9b):
     assert any("explicitly set group desired capacity" in cause for _, cause in seen["activities"])
     assert seen["key_pairs"] and "us-east-1a" in seen["zones"]
     assert (seen["load_balancers"], seen["metrics"], seen["left"]) == (0, True, 0)
+    assert seen["balancer_dns"].endswith(".us-east-1.elb.amazonaws.com")
+    assert seen["check"] == ["HTTP:8080/up", 10, 4, 2, 3] and seen["registered"]
+    assert seen["balancer"] == [
+        "walk-2009", [[80, 8080, "HTTP"], [25, 2525, "TCP"]], ["us-east-1b"], True, "HTTP:8080/up"]
+    assert [[own, state] for own, state, _ in seen["health"]] == [[True, "OutOfService"]]
+    assert seen["fronted"] == ["walk-2009"]
     assert seen["wrong_secret"] == [403, "SignatureDoesNotMatch"] == seen["wrong_secret_v1"]
     assert seen["in_use"] == [400, "ResourceInUse"]
 
@@ -104,6 +110,11 @@ def test_boto_2_49(server, boto_2_49):
     assert seen["activity"] == "Terminating EC2 instance"
     assert seen["instances"] == ["running", "running"] and seen["only"] and seen["zones"]
     assert seen["key"] and seen["limits"]
+    assert seen["balancer_dns"].endswith(".us-east-1.elb.amazonaws.com")
+    assert seen["balancer"] == [
+        "walk-2", [[80, 8080, "HTTP"], [25, 2525, "TCP"]], ["us-east-1a"], True, "HTTP:8080/up", "sticky"]
+    assert seen["health"] == ["OutOfService"] and seen["cross_zone"] is False
+    assert seen["group_balancers"] == ["walk-2"] and seen["deleted"]
     assert seen["adjustments"] == ["ChangeInCapacity", "ExactCapacity", "PercentChangeInCapacity"]
     assert seen["wrong_secret"] == [403, "SignatureDoesNotMatch"]
     assert seen["wrong_secret_ec2"] == [401, "AuthFailure"]

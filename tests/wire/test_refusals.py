@@ -72,8 +72,7 @@ def test_settings_of_launch_configurations(autoscaling, setting):
 def test_the_rest_of_auto_scaling(autoscaling):
     asked = {"AutoScalingGroupName": "asked"}
     refused(autoscaling.put_warm_pool, **asked, PoolState="Hibernated")
-    for kind in ["elb", "vpc-lattice"]:
-        refused(autoscaling.attach_traffic_sources, **asked, TrafficSources=[{"Identifier": "x", "Type": kind}])
+    refused(autoscaling.attach_traffic_sources, **asked, TrafficSources=[{"Identifier": "x", "Type": "vpc-lattice"}])
 
 
 INTERFACE = {"DeviceIndex": 0}

@@ -6,6 +6,7 @@ mod cloudwatch;
 mod console_source;
 pub mod context;
 mod ec2;
+mod elb;
 mod elb_2009;
 mod elbv2;
 mod error;
@@ -30,6 +31,7 @@ pub fn registry() -> Registry {
     let mut registry = Registry::default();
     cloudwatch::register(&mut registry);
     autoscaling::register(&mut registry);
+    elb::register(&mut registry);
     elb_2009::register(&mut registry);
     elbv2::register(&mut registry);
     ec2::register(&mut registry);

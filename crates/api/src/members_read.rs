@@ -221,7 +221,8 @@ impl Walk<'_> {
 fn no_member_of_a_request_is_dropped_in_silence() {
     let shared = fs::read_to_string(root().join("src/requirements.rs")).unwrap();
     let (mut served, mut wrong, mut needless) = (0, Vec::new(), Vec::new());
-    let folders = ["autoscaling", "cloudwatch", "ec2", "elb_2009", "elbv2", "sns", "sqs", "ssm", "sts"];
+    let folders =
+        ["autoscaling", "cloudwatch", "ec2", "elb", "elb_2009", "elbv2", "sns", "sqs", "ssm", "sts"];
     for name in folders {
         let mut texts = BTreeMap::new();
         sources(&root().join("src").join(name), &mut texts);

@@ -26,13 +26,15 @@ pub struct BalancerConfig {
     pub target_groups: Vec<TargetGroupConfig>,
 }
 
-/// What kind of load balancer it is. Others than the application kind have no room here yet.
+/// What kind of load balancer it is. Network and gateway load balancers have no room here yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadBalancerKind {
     /// HTTP, layer 7.
     #[default]
     Application,
+    /// HTTP or TCP by listener; its own ARN is that of its target group, which is used also without a listener.
+    Classic,
 }
 
 /// A load balancer.
@@ -140,6 +142,38 @@ pub struct ListenerConfig {
     pub protocol: ListenerProtocol,
     /// Rules by ascending priority, the default rule last.
     pub rules: Vec<RuleConfig>,
+    /// What only listeners of classic load balancers have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classic: Option<ClassicListenerConfig>,
+}
+
+/// What only listeners of classic load balancers have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicListenerConfig {
+    /// Port of the targets, in place of the one under which they are registered.
+    pub target_port: u16,
+    /// Keeps a client on its target; of HTTP listeners.
+    #[serde(default)]
+    pub stickiness: Option<ClassicStickiness>,
+    /// Whether a connection to a target begins with a line of the proxy protocol, version 1; of TCP listeners.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+/// Stickiness of a classic listener: by the cookie `AWSELB`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassicStickiness {
+    /// From the client's first request on.
+    LbCookie {
+        /// For so many seconds; without it, as long as the browser runs.
+        duration_s: Option<u32>,
+    },
+    /// As long as the client has a cookie of the application's.
+    AppCookie {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Protocol of a listener.
@@ -149,6 +183,8 @@ pub enum ListenerProtocol {
     /// HTTP/1.1 in clear.
     #[default]
     Http,
+    /// Bytes, connection by connection; the only rule forwards.
+    Tcp,
 }
 
 /// A rule of a listener.
@@ -212,10 +248,17 @@ pub struct HealthCheckConfig {
     pub interval_ms: u64,
     /// Longest time for an answer, in milliseconds.
     pub timeout_ms: u64,
+    /// Successes in a row that make a new target healthy.
+    #[serde(default = "one")]
+    pub first_threshold: u8,
     /// Successes in a row that make an unhealthy target healthy.
     pub healthy_threshold: u8,
     /// Failures in a row that make a target unhealthy.
     pub unhealthy_threshold: u8,
+}
+
+const fn one() -> u8 {
+    1
 }
 
 impl Default for HealthCheckConfig {
@@ -228,6 +271,7 @@ impl Default for HealthCheckConfig {
             matcher: "200".to_owned(),
             interval_ms: 30_000,
             timeout_ms: 5_000,
+            first_threshold: one(),
             healthy_threshold: 5,
             unhealthy_threshold: 2,
         }
@@ -257,6 +301,10 @@ pub struct TargetGroupAttributes {
     pub slow_start_s: u32,
     /// Keeps a client on its target by a cookie.
     pub stickiness: StickinessConfig,
+    /// Whether unhealthy targets take requests while there are no others.
+    pub fail_open: bool,
+    /// Whether nodes use targets of other zones than their own.
+    pub cross_zone: bool,
 }
 
 impl Default for TargetGroupAttributes {
@@ -266,6 +314,8 @@ impl Default for TargetGroupAttributes {
             algorithm: Algorithm::RoundRobin,
             slow_start_s: 0,
             stickiness: StickinessConfig::default(),
+            fail_open: true,
+            cross_zone: true,
         }
     }
 }

@@ -62,6 +62,7 @@ impl Check {
             interval_ms: config.interval_ms,
             limit: Duration::from_millis(config.timeout_ms),
             thresholds: Thresholds {
+                first: config.first_threshold,
                 healthy: config.healthy_threshold,
                 unhealthy: config.unhealthy_threshold,
             },
@@ -133,7 +134,8 @@ pub(crate) async fn run(check: Check) {
             tracing::info!(group = %check.group.arn, target = %check.target.id, ?outcome, "target health changed");
             check.shared.changed();
         }
-        let next = match check.target.is_unproven() {
+        // One that has to prove itself more than once does so at the pace that was asked for.
+        let next = match check.thresholds.first == 1 && check.target.is_unproven() {
             true => due.min(begun + EAGER_GAP.max(registered.elapsed() / EAGER_PART)),
             false => due,
         };

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use puffer_core::ec2::{
     Instance, InstanceIntent, InstanceLifecycle, InstanceState, MetadataOptions, StatusCheck, Subnet,
 };
+use puffer_core::elb::classic::{ClassicHealthCheck, ClassicListener, ClassicLoadBalancer, Protocol};
 use puffer_core::elb::rule::{Action, Forward, WeightedTargetGroup};
 use puffer_core::elb::{
     HealthCheck, LoadBalancer, LoadBalancerState, Node, Rule, Scheme, Target, TargetGroup, TargetProtocol,
@@ -140,6 +141,32 @@ pub(crate) fn load_balancer(arn: &str, dns_name: &str) -> LoadBalancer {
         attributes: Default::default(),
         state: LoadBalancerState::Provisioning,
         state_reason: None,
+        created_at: NOW,
+        tags: Tags::new(),
+    }
+}
+
+/// A classic load balancer with nodes in two zones and a listener.
+pub(crate) fn classic(name: &str) -> ClassicLoadBalancer {
+    let like = load_balancer("lb", &format!("{name}-1.us-east-1.elb.amazonaws.com"));
+    ClassicLoadBalancer {
+        name: name.into(),
+        arn: format!("arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/{name}"),
+        dns_name: like.dns_name,
+        scheme: like.scheme,
+        vpc_id: like.vpc_id,
+        nodes: like.nodes,
+        security_groups: like.security_groups,
+        listeners: vec![ClassicListener {
+            port: 80,
+            protocol: Protocol::Http,
+            instance_port: 80,
+            policies: Vec::new(),
+        }],
+        health_check: ClassicHealthCheck::of_new(80),
+        attributes: Default::default(),
+        policies: Vec::new(),
+        backend_policies: Default::default(),
         created_at: NOW,
         tags: Tags::new(),
     }

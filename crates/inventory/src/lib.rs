@@ -7,6 +7,7 @@
 pub mod addresses;
 pub mod alarms;
 pub mod bootstrap;
+pub mod classic;
 pub mod composite_alarms;
 #[cfg(test)]
 mod fixtures;

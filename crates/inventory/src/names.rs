@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use puffer_core::elb::classic::ClassicLoadBalancer;
 use puffer_core::elb::{LoadBalancer, LoadBalancerState, Rule, Target, TargetState};
 use puffer_store::Reader;
 
@@ -30,7 +31,7 @@ pub struct NodeAddress {
 pub fn load_balancer_addresses(reader: &Reader<'_>, dns_name: &str) -> Vec<NodeAddress> {
     let name = dns_name.trim_end_matches('.').to_ascii_lowercase();
     let mut found = reader.list_by::<LoadBalancer>("dns_name", &name);
-    let Some(balancer) = found.pop() else { return Vec::new() };
+    let Some(balancer) = found.pop() else { return classic_addresses(reader, &name) };
     if !matches!(balancer.state, LoadBalancerState::Active | LoadBalancerState::ActiveImpaired) {
         return Vec::new();
     }
@@ -44,6 +45,24 @@ pub fn load_balancer_addresses(reader: &Reader<'_>, dns_name: &str) -> Vec<NodeA
         address: n.address,
         healthy_zone: !zones::is_down(reader, &n.zone)
             && groups.iter().all(|targets| serves_zone(targets, &n.zone)),
+    };
+    balancer.nodes.iter().map(node).collect()
+}
+
+/// The nodes of a classic load balancer. A node without cross-zone balancing serves by the instances of its own zone alone.
+fn classic_addresses(reader: &Reader<'_>, name: &str) -> Vec<NodeAddress> {
+    let Some(balancer) = reader.list_by::<ClassicLoadBalancer>("dns_name", name).pop() else {
+        return Vec::new();
+    };
+    let targets = reader.list_by::<Target>("target_group", &balancer.arn);
+    let serves = |zone: &str| {
+        let mut usable = targets.iter().filter(|t| balancer.attributes.cross_zone || t.zone == zone);
+        usable.any(|t| t.state == TargetState::Healthy)
+    };
+    let node = |n: &puffer_core::elb::Node| NodeAddress {
+        zone: n.zone.clone(),
+        address: n.address,
+        healthy_zone: !zones::is_down(reader, &n.zone) && serves(&n.zone),
     };
     balancer.nodes.iter().map(node).collect()
 }
@@ -64,7 +83,28 @@ mod tests {
     use puffer_core::ec2::ZoneCondition;
 
     use super::*;
-    use crate::fixtures::{edit, load_balancer, rule_to, store, target};
+    use crate::fixtures::{classic, edit, load_balancer, rule_to, store, target};
+
+    #[tokio::test]
+    async fn classic_names_follow_the_healthy_instances_of_each_zone() {
+        let (_dir, store) = store();
+        let balancer = classic("old");
+        let arn = balancer.arn.clone();
+        let healthy = || {
+            let nodes = store.read(|r| load_balancer_addresses(r, "old-1.us-east-1.elb.amazonaws.com."));
+            nodes.iter().map(|n| n.healthy_zone).collect::<Vec<_>>()
+        };
+        edit(&store, |tx| crate::classic::put(tx, balancer.clone())).await;
+        assert_eq!(healthy(), [false, false]);
+        edit(&store, |tx| tx.put(target(&arn, "i-1", TargetState::Healthy))).await;
+        assert_eq!(healthy(), [true, false]);
+        let mut across = balancer.clone();
+        across.attributes.cross_zone = true;
+        edit(&store, |tx| crate::classic::put(tx, across)).await;
+        assert_eq!(healthy(), [true, true]);
+        edit(&store, |tx| tx.put(target(&arn, "i-1", TargetState::Initial))).await;
+        assert_eq!(healthy(), [false, false]);
+    }
 
     #[tokio::test]
     async fn names_and_health() {

@@ -31,6 +31,7 @@ pub fn schema() -> Schema {
         .with::<alarm::CompositeAlarm>()
         .with::<alarm::HistoryItem>()
         .with::<elb::LoadBalancer>()
+        .with::<elb::classic::ClassicLoadBalancer>()
         .with::<elb::Listener>()
         .with::<elb::Rule>()
         .with::<elb::TargetGroup>()

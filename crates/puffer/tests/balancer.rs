@@ -21,6 +21,7 @@ fn config(address: SocketAddrV4) -> BalancerConfig {
         bind_port: address.port(),
         protocol: ListenerProtocol::Http,
         rules: vec![RuleConfig { arn: "r".into(), priority: None, conditions: vec![], actions }],
+        classic: None,
     };
     let load_balancer = LoadBalancerConfig {
         arn: "lb".into(),

@@ -26,6 +26,7 @@ service!(autoscaling_2009, "Auto Scaling as of 2009-05-15.");
 service!(cloudwatch, "CloudWatch.");
 service!(cloudwatch_2009, "CloudWatch as of 2009-05-15.");
 service!(ec2, "EC2.");
+service!(elb, "Elastic Load Balancing as of 2012-06-01: classic load balancers.");
 service!(elb_2009, "Elastic Load Balancing as of 2009-05-15.");
 service!(elbv2, "Elastic Load Balancing v2.");
 service!(sns, "Simple Notification Service.");
@@ -38,6 +39,7 @@ pub static SERVICES: &[&puffer_wire::ServiceSchema] = &[
     &autoscaling::SERVICE,
     &ec2::SERVICE,
     &elbv2::SERVICE,
+    &elb::SERVICE,
     &cloudwatch::SERVICE,
     &sts::SERVICE,
     &ssm::SERVICE,

@@ -104,8 +104,7 @@ impl Plane {
                     (false, n) => n.min(0) - 1,
                 };
                 let enough = match checked.state {
-                    // The first success alone makes a new target healthy.
-                    TargetState::Initial => checked.streak >= 1,
+                    TargetState::Initial => checked.streak >= i32::from(check.first_threshold),
                     _ => checked.streak >= i32::from(check.healthy_threshold),
                 };
                 let state = if enough {

@@ -14,6 +14,7 @@ from boto.ec2.autoscale.trigger import Trigger
 from boto.ec2.cloudwatch import CloudWatchConnection
 from boto.ec2.connection import EC2Connection
 from boto.ec2.elb import ELBConnection
+from boto.ec2.elb.healthcheck import HealthCheck
 from boto.ec2.regioninfo import RegionInfo
 from boto.exception import BotoServerError
 
@@ -86,7 +87,30 @@ seen["activities"] = [(a.status_code, a.cause) for a in autoscaling.get_all_acti
 until(lambda: in_service(1), "one left")
 seen["key_pairs"] = isinstance(ec2.get_all_key_pairs(), list)
 seen["zones"] = [z.name for z in ec2.get_all_zones()]
-seen["load_balancers"] = len(connect(ELBConnection).get_all_load_balancers())
+
+elb = connect(ELBConnection)
+balancer = elb.create_load_balancer("walk-2009", ["us-east-1a"], [(80, 8080, "HTTP"), (25, 2525, "TCP")])
+seen["balancer_dns"] = balancer.dns_name
+check = HealthCheck("walk-2009", interval=10, target="HTTP:8080/up", healthy_threshold=3, timeout=4, unhealthy_threshold=2)
+found = elb.configure_health_check("walk-2009", check)
+seen["check"] = [found.target, found.interval, found.timeout, found.unhealthy_threshold, found.healthy_threshold]
+balancer.enable_zones(["us-east-1b"])
+balancer.disable_zones("us-east-1a")
+ids = [i.instance_id for i in now().instances]
+seen["registered"] = [i.instance_id for i in elb.register_instances("walk-2009", ids)] == ids
+shown = elb.get_all_load_balancers("walk-2009")[0]
+seen["balancer"] = [
+    shown.name, [list(l.get_tuple()) for l in shown.listeners], list(shown.availability_zones),
+    [i.instance_id for i in shown.instances] == ids, shown.health_check.target]
+health = elb.describe_instance_health("walk-2009", ids)
+seen["health"] = [[h.instance_id == ids[0], h.state, h.reason_code] for h in health]
+balancer.deregister_instances(ids)
+until(lambda: not elb.describe_instance_health("walk-2009"), "the instances' leaving")
+fronted = AutoScalingGroup(autoscaling, "walk-2009-elb", "us-east-1b", config, load_balancers=["walk-2009"], cooldown=0,
+                           min_size=1, max_size=1)
+autoscaling.create_auto_scaling_group(fronted)
+until(lambda: elb.get_all_load_balancers("walk-2009")[0].instances, "the group's instance behind the load balancer")
+seen["fronted"] = list(autoscaling.get_all_groups(["walk-2009-elb"])[0].load_balancers)
 seen["metrics"] = isinstance(connect(CloudWatchConnection).list_metrics(), list)
 
 
@@ -103,6 +127,10 @@ seen["in_use"] = refused(group.delete)
 group.shutdown_instances()
 until(lambda: in_service(0), "the end of all instances")
 until(lambda: refused(group.delete) is None, "the end of the group")
+fronted.shutdown_instances()
+until(lambda: refused(fronted.delete) is None, "the end of the group behind the load balancer")
+elb.delete_load_balancer("walk-2009")
+seen["load_balancers"] = len(elb.get_all_load_balancers())
 config.delete()
 seen["left"] = len(autoscaling.get_all_groups(["walk-2009"]))
 json.dump(seen, sys.stdout)

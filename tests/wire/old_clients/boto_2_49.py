@@ -13,6 +13,8 @@ import boto.ec2.autoscale
 import boto.ec2.cloudwatch
 from boto.ec2.autoscale import AutoScaleConnection, AutoScalingGroup, LaunchConfiguration, ScalingPolicy, Tag
 from boto.ec2.cloudwatch import CloudWatchConnection, MetricAlarm
+from boto.ec2.elb import ELBConnection, HealthCheck
+from boto.ec2.elb.attributes import ConnectionDrainingAttribute
 from boto.exception import BotoServerError
 from boto.regioninfo import RegionInfo
 
@@ -94,6 +96,27 @@ seen["metrics"] = [[m.name, m.namespace, m.dimensions] for m in cloudwatch.list_
 end = datetime.datetime.utcnow() + datetime.timedelta(minutes=2)
 seen["statistics"] = [p["Sum"] for p in cloudwatch.get_metric_statistics(
     60, end - datetime.timedelta(minutes=10), end, "Jobs", "Walk", ["Sum"], dimensions={"Queue": ["a"]})]
+elb = connect(ELBConnection)
+balancer = elb.create_load_balancer("walk-2", ["us-east-1a"], [(80, 8080, "http"), (25, 2525, "tcp")])
+seen["balancer_dns"] = balancer.dns_name
+balancer.configure_health_check(HealthCheck(interval=10, target="HTTP:8080/up", healthy_threshold=3, timeout=4))
+elb.create_lb_cookie_stickiness_policy(60, "walk-2", "sticky")
+elb.set_lb_policies_of_listener("walk-2", 80, "sticky")
+draining = ConnectionDrainingAttribute()
+draining.enabled, draining.timeout = True, 2
+elb.modify_lb_attribute("walk-2", "connectionDraining", draining)
+autoscaling.attach_load_balancers("walk-2", ["walk-2"])
+ids = sorted(i.instance_id for i in now().instances)
+shown = until(lambda: [b for b in elb.get_all_load_balancers(["walk-2"]) if len(b.instances) == len(ids)], "its instances")[0]
+seen["balancer"] = [
+    shown.name, [list(l.get_tuple()) for l in shown.listeners], list(shown.availability_zones),
+    sorted(i.id for i in shown.instances) == ids, shown.health_check.target, shown.policies.lb_cookie_stickiness_policies[0].policy_name]
+seen["health"] = sorted({h.state for h in shown.get_instance_health()})
+seen["cross_zone"] = elb.get_lb_attribute("walk-2", "crossZoneLoadBalancing")
+seen["group_balancers"] = list(now().load_balancers)
+autoscaling.detach_load_balancers("walk-2", ["walk-2"])
+until(lambda: not elb.get_all_load_balancers(["walk-2"])[0].instances, "the detachment")
+seen["deleted"] = balancer.delete() and not elb.get_all_load_balancers()
 victim = now().instances[0].instance_id
 autoscaling.terminate_instance(victim, decrement_capacity=True)
 until(lambda: in_service(2), "two left")

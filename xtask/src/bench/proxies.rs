@@ -217,6 +217,7 @@ fn config(port: u16) -> BalancerConfig {
         bind_port: port,
         protocol: ListenerProtocol::Http,
         rules: vec![rule],
+        classic: None,
     };
     let load_balancer = LoadBalancerConfig {
         arn: "balancer".into(),

@@ -1,13 +1,14 @@
-//! Classic load balancers of groups. There are none to attach, so attaching and detaching are refused in AWS's words for names
-//! that do not exist, and the list of those attached is empty.
+//! Classic load balancers of a group, by name. They are traffic sources like target groups; see [`super::traffic`].
 
 use std::sync::Arc;
 
+use puffer_core::elb::arn::classic_name;
 use puffer_inventory::groups;
 use puffer_shapes::autoscaling as shape;
 
 use super::error::required;
-use super::paging;
+use super::paging::{self, USUAL};
+use super::traffic::{self, Source};
 use crate::{ApiError, Ctx, Registry};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -20,36 +21,40 @@ async fn attach(
     cx: Arc<Ctx>,
     input: shape::AttachLoadBalancersType,
 ) -> Result<shape::AttachLoadBalancersResultType, ApiError> {
-    group_exists(&cx, input.auto_scaling_group_name)?;
-    match input.load_balancer_names.unwrap_or_default().is_empty() {
-        true => Ok(shape::AttachLoadBalancersResultType {}),
-        false => Err(ApiError::validation(
-            "Provided Load Balancers may not be valid. Please ensure they exist and try again.",
-        )),
-    }
+    let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
+    let names = required(input.load_balancer_names, "loadBalancerNames")?;
+    let sources: Vec<Source<'_>> = names.iter().map(|n| Source::Classic(n)).collect();
+    traffic::change(&cx, &name, &sources, true).await?;
+    Ok(shape::AttachLoadBalancersResultType {})
 }
 
 async fn detach(
     cx: Arc<Ctx>,
     input: shape::DetachLoadBalancersType,
 ) -> Result<shape::DetachLoadBalancersResultType, ApiError> {
-    group_exists(&cx, input.auto_scaling_group_name)?;
-    match input.load_balancer_names.unwrap_or_default().is_empty() {
-        true => Ok(shape::DetachLoadBalancersResultType {}),
-        false => Err(ApiError::validation("Trying to remove Load Balancers that are not part of the group.")),
-    }
-}
-
-fn group_exists(cx: &Ctx, name: Option<String>) -> Result<(), ApiError> {
-    let name = required(name, "autoScalingGroupName")?;
-    Ok(cx.store.read(|r| groups::active(r, &name).map(drop))?)
+    let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
+    let names = required(input.load_balancer_names, "loadBalancerNames")?;
+    let sources: Vec<Source<'_>> = names.iter().map(|n| Source::Classic(n)).collect();
+    traffic::change(&cx, &name, &sources, false).await?;
+    Ok(shape::DetachLoadBalancersResultType {})
 }
 
 async fn load_balancers(
     cx: Arc<Ctx>,
     input: shape::DescribeLoadBalancersRequest,
 ) -> Result<shape::DescribeLoadBalancersResponse, ApiError> {
-    group_exists(&cx, input.auto_scaling_group_name)?;
-    paging::empty(input.next_token.as_deref(), input.max_records)?;
-    Ok(shape::DescribeLoadBalancersResponse { load_balancers: Some(Vec::new()), next_token: None })
+    let group = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
+    let size = USUAL.of(input.max_records)?;
+    let states = cx.store.read(|r| groups::active(r, &group).map(|g| traffic::states(r, &g)))?;
+    let named = |(arn, state): (String, &'static str)| Some((classic_name(&arn)?.to_owned(), state));
+    let found: Vec<(String, &str)> = states.into_iter().filter_map(named).collect();
+    let (page, next_token) = paging::page(found, |(n, _)| n.clone(), input.next_token.as_deref(), size)?;
+    let one = |(load_balancer_name, state): (String, &str)| shape::LoadBalancerState {
+        load_balancer_name: Some(load_balancer_name),
+        state: Some(state.to_owned()),
+    };
+    Ok(shape::DescribeLoadBalancersResponse {
+        load_balancers: Some(page.into_iter().map(one).collect()),
+        next_token,
+    })
 }

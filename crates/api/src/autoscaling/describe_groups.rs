@@ -140,8 +140,8 @@ pub(super) fn group(r: &Reader<'_>, g: &Group, with_instances: bool) -> shape::A
         desired_capacity: Some(signed(g.desired)),
         default_cooldown: Some(signed(g.default_cooldown_s)),
         availability_zones: Some(g.zones.clone()),
-        load_balancer_names: Some(g.load_balancers.clone()),
-        target_group_arns: Some(g.target_groups.clone()),
+        load_balancer_names: Some(super::traffic::classic_names(g)),
+        target_group_arns: Some(super::traffic::target_group_arns(g)),
         health_check_type: Some(g.health_checks.clone().unwrap_or_else(|| {
             // Groups of before the text was kept.
             if g.health_check_elb { "ELB" } else { "EC2" }.to_owned()

@@ -13,6 +13,7 @@ use puffer_store::Reader;
 
 use super::error::{Refused, natural, required, unsupported};
 use super::static_types::TERMINATION_POLICIES;
+use super::traffic::Source;
 use super::{
     from_instance, lifecycle_hooks, maintenance, mixed_policy, source, tags, traffic, warm_pools,
     zone_settings,
@@ -94,7 +95,10 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
             apply_settings(&mut group, &Settings::of_create(&input))?;
             maintenance::apply(&mut group, input.instance_maintenance_policy.as_ref(), input.max_instance_lifetime)?;
             for arn in input.target_group_arns.iter().flatten() {
-                traffic::attach(&r, &mut group, arn)?;
+                traffic::attach(&r, &mut group, Source::TargetGroup(arn))?;
+            }
+            for name in input.load_balancer_names.iter().flatten() {
+                traffic::attach(&r, &mut group, Source::Classic(name))?;
             }
             traffic::attach_sources(&r, &mut group, input.traffic_sources.as_deref().unwrap_or_default())?;
             group.new_instances_protected = input.new_instances_protected_from_scale_in.unwrap_or(false);
@@ -468,7 +472,6 @@ fn termination_policies(policies: &[String]) -> Result<Vec<String>, ApiError> {
 
 fn refuse_unbuilt_of_create(input: &shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
     let given = [
-        (input.load_balancer_names.as_ref().is_some_and(|l| !l.is_empty()), "LoadBalancerNames"),
         (input.placement_group.as_ref().is_some_and(|p| !p.is_empty()), "PlacementGroup"),
         (input.capacity_reservation_specification.is_some(), "CapacityReservationSpecification"),
         (input.operator.is_some(), "Operator"),

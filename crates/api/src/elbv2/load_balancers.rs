@@ -150,7 +150,7 @@ impl Wanted {
 }
 
 /// Names of load balancers and target groups: 1–32 letters, digits and hyphens, no hyphen at the ends.
-pub(super) fn check_name(what: &str, name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), ApiError> {
     let wrong = |why: &str| Err(ApiError::validation(format!("The {what} name '{name}' {why}")));
     if name.is_empty() {
         return wrong("cannot be empty");

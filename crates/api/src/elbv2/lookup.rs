@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use puffer_core::elb::arn::classic_name;
 use puffer_core::elb::{Listener, LoadBalancer, Rule, TargetGroup};
 use puffer_shapes::elbv2::errors;
 use puffer_store::Reader;
@@ -39,11 +40,21 @@ pub(super) fn default_rule(reader: &Reader<'_>, listener: &Listener) -> Result<A
 }
 
 pub(super) fn target_group(reader: &Reader<'_>, arn: &str) -> Result<Arc<TargetGroup>, ApiError> {
-    reader.get(arn).ok_or_else(|| target_group_not_found(arn))
+    reader.get(arn).filter(is_own).ok_or_else(|| target_group_not_found(arn))
 }
 
 pub(super) fn target_group_named(reader: &Reader<'_>, name: &str) -> Option<Arc<TargetGroup>> {
-    reader.list_by("name", name).pop()
+    reader.list_by("name", name).pop().filter(is_own)
+}
+
+/// All target groups that were made by this service.
+pub(super) fn target_groups(reader: &Reader<'_>) -> Vec<Arc<TargetGroup>> {
+    reader.iter::<TargetGroup>().filter(|g| is_own(g)).cloned().collect()
+}
+
+/// Whether a target group is not that of a classic load balancer's instances, of which this version knows nothing.
+fn is_own(group: &Arc<TargetGroup>) -> bool {
+    classic_name(&group.arn).is_none()
 }
 
 pub(super) fn target_group_not_found(arn: &str) -> ApiError {

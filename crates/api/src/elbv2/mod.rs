@@ -9,17 +9,17 @@ mod conditions;
 mod facts;
 mod health_check;
 mod listeners;
-mod load_balancers;
+pub(crate) mod load_balancers;
 mod lookup;
-mod network;
-mod page;
+pub(crate) mod network;
+pub(crate) mod page;
 mod rules;
 mod tags;
 mod target_groups;
 mod targets;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(crate) mod view;
 
 use puffer_shapes::elbv2 as shapes;
 

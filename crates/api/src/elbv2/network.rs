@@ -89,7 +89,7 @@ pub(super) fn subnets(reader: &Reader<'_>, ids: &[String]) -> Result<Vec<Arc<Sub
 }
 
 /// The security groups, or the VPC's default one if none is named.
-pub(super) fn security_groups(
+pub(crate) fn security_groups(
     reader: &Reader<'_>,
     vpc_id: &str,
     ids: Vec<String>,
@@ -133,7 +133,7 @@ pub(super) fn only_ipv4(ip_address_type: Option<&str>) -> Result<(), ApiError> {
 }
 
 /// An internet-facing load balancer needs a way to the internet.
-pub(super) fn reaches_internet(reader: &Reader<'_>, vpc_id: &str) -> Result<(), ApiError> {
+pub(crate) fn reaches_internet(reader: &Reader<'_>, vpc_id: &str) -> Result<(), ApiError> {
     let gateway = reader.get::<Vpc>(vpc_id).is_some_and(|vpc| vpc.internet_gateway_id.is_some());
     match gateway {
         true => Ok(()),
@@ -145,7 +145,7 @@ pub(super) fn reaches_internet(reader: &Reader<'_>, vpc_id: &str) -> Result<(), 
 }
 
 /// Takes an address in each subnet.
-pub(super) fn place_nodes(
+pub(crate) fn place_nodes(
     tx: &mut Transaction<'_>,
     balancer_arn: &str,
     security_groups: &[String],

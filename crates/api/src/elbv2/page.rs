@@ -5,7 +5,7 @@
 const PAGE_SIZE_MAX: usize = 400;
 
 /// The records after `marker` in the order of their keys, and the marker of the next page if there is one.
-pub(super) fn page<T>(
+pub(crate) fn page<T>(
     records: Vec<T>,
     key: impl Fn(&T) -> &str,
     marker: Option<&str>,

@@ -38,7 +38,7 @@ pub(super) async fn create(
                     )),
                 };
             }
-            if tx.reader().count::<TargetGroup>() >= TARGET_GROUPS_MAX {
+            if lookup::target_groups(&tx.reader()).len() >= TARGET_GROUPS_MAX {
                 return Err(ApiError::declared(
                     &errors::TOO_MANY_TARGET_GROUPS_EXCEPTION,
                     format!("The limit of {TARGET_GROUPS_MAX} target groups in the region has been reached"),
@@ -167,7 +167,7 @@ pub(super) async fn describe(
             groups.dedup();
             groups.into_iter().filter_map(|arn| r.get(arn)).collect()
         } else {
-            r.list()
+            lookup::target_groups(r)
         };
         let (found, next_marker) = page(found, |g| &g.arn, input.marker.as_deref(), input.page_size);
         let target_groups = Some(found.iter().map(|g| view::target_group(r, g)).collect());

@@ -13,7 +13,7 @@ use puffer_wire::EpochMillis;
 use super::lookup;
 
 /// Hosted zone of the load balancers' names. Puffer's own name server answers them; there is no Route 53.
-const HOSTED_ZONE_ID: &str = "Z35SXDOTRQ7X7K";
+pub(crate) const HOSTED_ZONE_ID: &str = "Z35SXDOTRQ7X7K";
 
 pub(super) fn time(at: Timestamp) -> EpochMillis {
     EpochMillis(at.as_millis())

@@ -9,13 +9,13 @@ use rand::RngExt;
 use puffer_core::Timestamp;
 use puffer_core::elb::rule::{Origin, redirect_location};
 
-use super::sticky::{cookie_lines, named_target};
+use super::sticky::{Follows, classic_cookies, classic_target, cookie_lines, named_target};
 use super::worker::Worker;
 use crate::http::body::Body;
 use crate::http::own_response::{Delivery, push_error, push_fixed, push_redirect};
 use crate::http::request::{Passage, Refused, Request, header_table, parse};
 use crate::plane::counters::Block;
-use crate::plane::group::InFlight;
+use crate::plane::group::{InFlight, Target};
 use crate::plane::route::{Route, RuleAction, Way, choose_way};
 use crate::report::LiveCounters;
 
@@ -46,8 +46,12 @@ pub(super) struct Forwarding {
     pub(super) in_flight: InFlight,
     /// Of (balancer, group, zone).
     pub(super) block: Arc<Block>,
+    /// Where the target takes it.
+    pub(super) address: SocketAddrV4,
     /// Ready lines for the response.
     pub(super) cookies: Vec<u8>,
+    /// The application's cookie that the load balancer's own follows.
+    pub(super) follows: Option<Follows>,
 }
 
 /// Understands the head at the start of `bytes` and writes what follows from it to `out`; none if the head is not all
@@ -91,7 +95,7 @@ pub(super) fn admit(
         }
         None => return Err(Refused(500)),
     };
-    let Some(forwarding) = way.and_then(|way| choose_target(worker, way, &request, counters, now)) else {
+    let Some(forwarding) = way.and_then(|way| choose_target(worker, route, way, &request, now)) else {
         count_own(counters, 503);
         push_error(out, 503, delivery(&mut request, bytes, now));
         return Ok(Some(admitted(request, Act::Answer)));
@@ -111,30 +115,56 @@ pub(super) fn admit(
 
 fn choose_target(
     worker: &Worker,
+    route: &Route,
     way: &Way,
     request: &Request<'_, '_>,
-    counters: &LiveCounters,
     now: Timestamp,
 ) -> Option<Forwarding> {
     let group = &way.group;
+    let counters = &route.block.part(worker.index).counters;
+    if let Some(classic) = &route.classic {
+        let sticky = classic.stickiness.as_ref();
+        let kept = sticky.and_then(|s| classic_target(request, s, now));
+        let kept = kept.and_then(|name| group.pick_sticky(&route.zone, name));
+        let is_kept = kept.is_some();
+        let target = kept.or_else(|| group.pick(&route.zone, || worker.rng.borrow_mut().random()))?;
+        let (cookies, follows) = match sticky {
+            // An old cookie runs out when it said; it is not made anew with each answer.
+            Some(sticky) if !is_kept => classic_cookies(target.cookie_name(), sticky, now),
+            _ => (Vec::new(), None),
+        };
+        return Some(forwarding(worker, route, way, target, cookies, follows));
+    }
     let stickiness = &group.selection().stickiness.clone();
     let mut kept = None;
     if stickiness.enabled {
-        kept = named_target(request, now).and_then(|name| group.pick_sticky(name));
+        kept = named_target(request, now).and_then(|name| group.pick_sticky(&route.zone, name));
         if kept.is_none() {
             counters.non_sticky_request_count.add(1);
         }
     }
     let target = match kept {
         Some(target) => target,
-        None => group.pick(|| worker.rng.borrow_mut().random())?,
+        None => group.pick(&route.zone, || worker.rng.borrow_mut().random())?,
     };
     let cookies = match stickiness.enabled {
         true => cookie_lines(target.cookie_name(), stickiness, now),
         false => Vec::new(),
     };
+    Some(forwarding(worker, route, way, target, cookies, None))
+}
+
+fn forwarding(
+    worker: &Worker,
+    route: &Route,
+    way: &Way,
+    target: Arc<Target>,
+    cookies: Vec<u8>,
+    follows: Option<Follows>,
+) -> Forwarding {
+    let address = route.address_of(&target);
     let in_flight = InFlight::new(target, worker.shared.clone());
-    Some(Forwarding { in_flight, block: way.block.clone(), cookies })
+    Forwarding { in_flight, block: way.block.clone(), address, cookies, follows }
 }
 
 fn admitted(request: Request<'_, '_>, act: Act) -> Admitted {

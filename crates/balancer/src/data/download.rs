@@ -8,6 +8,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::Instant;
 
 use super::buffer::Buffer;
+use super::sticky::Follows;
 use super::upload::Progress;
 use super::watch::Watch;
 use crate::http::RESPONSE_HEAD_BYTES_MAX;
@@ -31,6 +32,8 @@ pub(super) struct Wanted<'a> {
     pub(super) offers_upgrade: bool,
     /// Ready lines for the response's head.
     pub(super) extra: &'a [u8],
+    /// The application's cookie that the load balancer's own follows.
+    pub(super) follows: Option<&'a Follows>,
     /// Of (balancer, group, zone).
     pub(super) part: &'a Part,
     pub(super) idle: Duration,
@@ -153,7 +156,10 @@ fn read_head(
         }
         response.write_interim_head(out);
     } else {
-        response.write_head(out, framing, keep_client, wanted.extra);
+        match wanted.follows.filter(|f| response.sets_cookie(&f.cookie)) {
+            Some(follows) => response.write_head(out, framing, keep_client, &follows.lines),
+            None => response.write_head(out, framing, keep_client, wanted.extra),
+        }
     }
     Ok(Some(Head {
         status: response.status,

@@ -27,7 +27,7 @@ use crate::plane::counters::OpenConnection;
 use crate::plane::route::Route;
 
 /// Longest wait for a connection to a target (AWS: 10 seconds, then 504).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// AWS's status for a client that leaves before its response; only ever counted.
 const CLIENT_GONE: u16 = 460;
 
@@ -78,10 +78,10 @@ async fn converse(
     target_inbox: &mut Buffer,
 ) -> Next {
     let worker = connection.worker.clone();
-    let serial = forwarding.in_flight.target().serial;
+    let ends = (forwarding.in_flight.target().serial, forwarding.address, route.node);
     let idle = idle_timeout(route);
     let replayable = request.is_idempotent && request.body.is_done();
-    let mut upstream = match worker.pool.take(serial, route.node, !replayable) {
+    let mut upstream = match worker.pool.take(ends, !replayable) {
         Some(upstream) => upstream,
         None => match connect(connection, route, forwarding).await {
             Ok(upstream) => upstream,
@@ -103,7 +103,7 @@ async fn converse(
                 }
                 let now = Instant::now();
                 if through.keep_target {
-                    worker.pool.put(serial, route.node, upstream, now);
+                    worker.pool.put(ends, upstream, now);
                 }
                 connection.watch.set_deadline(now + idle);
                 return if through.keep_client { Next::Request } else { Next::Linger };
@@ -147,7 +147,7 @@ async fn fail(
 /// A new connection to the target, or the status that the client gets instead.
 async fn connect(connection: &Connection, route: &Route, forwarding: &Forwarding) -> Result<Upstream, u16> {
     let worker = &connection.worker;
-    let address = forwarding.in_flight.target().address;
+    let address = forwarding.address;
     connection.watch.extend(CONNECT_TIMEOUT + idle_timeout(route));
     let connecting = timeout(CONNECT_TIMEOUT, connect_from(route.node, address));
     let status = match connection.watch.over(connecting).await {
@@ -194,6 +194,7 @@ async fn attempt(
         keep_alive,
         offers_upgrade: request.offers_upgrade,
         extra: &forwarding.cookies,
+        follows: forwarding.follows.as_ref(),
         part: forwarding.block.part(worker.index),
         idle,
     };

@@ -3,7 +3,7 @@
 //!
 //! A client's connection is one task ([`connection`]): it reads a head, asks the route what to do, and either
 //! answers itself or exchanges request and response with a target ([`exchange`]). In the usual case a request costs
-//! two reads and two writes and allocates nothing.
+//! two reads and two writes and allocates nothing. A TCP listener's connection is a [`relay`] of bytes.
 
 mod admit;
 mod buffer;
@@ -12,6 +12,7 @@ mod connection;
 mod download;
 mod exchange;
 mod pool;
+mod relay;
 mod sticky;
 mod tunnel;
 mod upload;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -48,15 +48,18 @@ impl Upstream {
     }
 }
 
-/// A worker's idle connections, by target's serial and node.
+/// Whose connections these are: target's serial, its address with the port, and the node.
+pub(crate) type Ends = (u64, SocketAddrV4, Ipv4Addr);
+
+/// A worker's idle connections.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(RefCell<HashMap<(u64, Ipv4Addr), Vec<Upstream>>>);
+pub(crate) struct Pool(RefCell<HashMap<Ends, Vec<Upstream>>>);
 
 impl Pool {
     /// The connection used last, which is the likeliest to be alive. `surely`: see [`Upstream::is_surely_quiet`].
-    pub(crate) fn take(&self, target: u64, node: Ipv4Addr, surely: bool) -> Option<Upstream> {
+    pub(crate) fn take(&self, ends: Ends, surely: bool) -> Option<Upstream> {
         let mut pool = self.0.borrow_mut();
-        let idle = pool.get_mut(&(target, node))?;
+        let idle = pool.get_mut(&ends)?;
         while let Some(upstream) = idle.pop() {
             if upstream.is_quiet() && (!surely || upstream.is_surely_quiet()) {
                 return Some(upstream);
@@ -66,9 +69,9 @@ impl Pool {
     }
 
     /// Keeps a connection whose last response has been read to its end.
-    pub(crate) fn put(&self, target: u64, node: Ipv4Addr, mut upstream: Upstream, now: Instant) {
+    pub(crate) fn put(&self, ends: Ends, mut upstream: Upstream, now: Instant) {
         let mut pool = self.0.borrow_mut();
-        let idle = pool.entry((target, node)).or_default();
+        let idle = pool.entry(ends).or_default();
         if idle.len() < IDLE_PER_TARGET_MAX {
             upstream.reused = true;
             upstream.since = now;

@@ -1,4 +1,4 @@
-//! After a switch of protocols (WebSocket): bytes both ways, until both sides have finished or neither has said
+//! After a switch of protocols (WebSocket), or without any (TCP): bytes both ways, until both sides have finished or neither has said
 //! anything for the idle time-out.
 
 use std::io;

@@ -26,6 +26,17 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Of a connection that has no requests.
+    pub(super) fn of_bytes(now: Instant) -> Progress {
+        Progress {
+            uploaded: Cell::new(true),
+            awaits_client: Cell::new(false),
+            responding: Cell::new(false),
+            sent_at: Cell::new(now),
+            bytes: Cell::new(0),
+        }
+    }
+
     pub(super) fn count(&self, n: usize) {
         self.bytes.set(self.bytes.get() + n as u64);
     }

@@ -20,7 +20,9 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use super::buffer::Spares;
 use super::connection;
 use super::pool::{Pool, SWEEP_PERIOD};
+use super::relay::relay;
 use super::watch::Slot;
+use crate::config::ListenerProtocol;
 use crate::plane::Shared;
 use crate::plane::counters::OpenConnection;
 use crate::plane::route::Endpoint;
@@ -189,7 +191,8 @@ impl Worker {
     }
 
     fn admit(self: &Rc<Self>, endpoint: &Arc<Endpoint>, stream: TcpStream, peer: SocketAddrV4) {
-        let block = endpoint.route().block.clone();
+        let route = endpoint.route();
+        let (block, protocol) = (route.block.clone(), route.protocol);
         if self.slots.borrow().len() >= CONNECTIONS_MAX {
             block.part(self.index).counters.rejected_connection_count.add(1);
             return;
@@ -201,7 +204,12 @@ impl Worker {
         spawn_local(async move {
             let _open = OpenConnection::new(block, worker.index);
             let _entry = SlotEntry { worker: worker.clone(), key };
-            connection::serve(worker, endpoint, stream, peer, slot, Instant::now()).await;
+            match protocol {
+                ListenerProtocol::Http => {
+                    connection::serve(worker, endpoint, stream, peer, slot, Instant::now()).await;
+                }
+                ListenerProtocol::Tcp => relay(worker, endpoint, stream, peer, slot).await,
+            }
         });
     }
 }

@@ -133,6 +133,12 @@ impl Response<'_, '_> {
         Ok((length, chunked))
     }
 
+    /// Whether it sets a cookie of this name.
+    pub(crate) fn sets_cookie(&self, name: &str) -> bool {
+        let mut lines = self.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("set-cookie"));
+        lines.any(|h| h.value.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")))
+    }
+
     /// How the body has to go to a client of HTTP/1.`client_minor`.
     pub(crate) fn framing_for(&self, client_minor: u8) -> Framing {
         match (&self.body, client_minor) {

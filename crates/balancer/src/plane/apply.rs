@@ -149,6 +149,8 @@ impl Plane {
             slow_start_s: config.attributes.slow_start_s,
             checked: config.health_check.enabled,
             stickiness: config.attributes.stickiness.clone(),
+            fail_open: config.attributes.fail_open,
+            cross_zone: config.attributes.cross_zone,
             used_by,
         };
         live.group.configure(setting, targets.clone());

@@ -9,7 +9,10 @@ use puffer_core::elb::rule::Action;
 use super::counters::Blocks;
 use super::group::{Group, UsedBy};
 use super::route::{Route, Rule, RuleAction, Way};
-use crate::config::{BalancerConfig, ListenerConfig, LoadBalancerConfig, NodeConfig, RuleConfig};
+use crate::config::{
+    BalancerConfig, ListenerConfig, ListenerProtocol, LoadBalancerConfig, LoadBalancerKind, NodeConfig,
+    RuleConfig,
+};
 use crate::report::Scope;
 
 /// Shortest interval between checks, in milliseconds.
@@ -51,6 +54,12 @@ pub(crate) fn check(config: &BalancerConfig) -> Result<(), Nonsense> {
             return Err(Nonsense(format!("target group {} has a target twice", group.arn)));
         }
     }
+    for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
+        let forwards = |r: &RuleConfig| matches!(r.actions.last(), Some(Action::Forward(_)));
+        if listener.protocol == ListenerProtocol::Tcp && !listener.rules.iter().all(forwards) {
+            return Err(Nonsense(format!("listener {} cannot answer, it has no HTTP", listener.arn)));
+        }
+    }
     for rule in config.load_balancers.iter().flat_map(|lb| &lb.listeners).flat_map(|l| &l.rules) {
         match terminal(rule)? {
             Action::Forward(forward) => {
@@ -81,14 +90,18 @@ fn terminal(rule: &RuleConfig) -> Result<&Action, Nonsense> {
 pub(crate) fn users(config: &BalancerConfig) -> HashMap<&str, UsedBy> {
     let mut users = HashMap::new();
     for lb in &config.load_balancers {
+        let used_by = || UsedBy {
+            load_balancer: lb.arn.clone(),
+            nodes: lb.nodes.iter().map(|n| (n.zone.clone(), n.address)).collect(),
+        };
+        if lb.kind == LoadBalancerKind::Classic {
+            users.entry(lb.arn.as_str()).or_insert_with(used_by);
+        }
         let actions = lb.listeners.iter().flat_map(|l| &l.rules).flat_map(|r| &r.actions);
         for action in actions {
             let Action::Forward(forward) = action else { continue };
             for way in &forward.target_groups {
-                users.entry(way.arn.as_str()).or_insert_with(|| UsedBy {
-                    load_balancer: lb.arn.clone(),
-                    nodes: lb.nodes.iter().map(|n| (n.zone.clone(), n.address)).collect(),
-                });
+                users.entry(way.arn.as_str()).or_insert_with(used_by);
             }
         }
     }
@@ -126,6 +139,9 @@ pub(crate) fn route(
     Ok(Arc::new(Route {
         listener: listener.arn.clone(),
         port: listener.port,
+        protocol: listener.protocol,
+        classic: listener.classic.clone(),
+        zone: node.zone.clone(),
         node: node.address,
         node_text: node.address.to_string(),
         attributes: lb.attributes.clone(),

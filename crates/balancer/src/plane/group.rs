@@ -133,6 +133,8 @@ pub(crate) struct Setting {
     pub(crate) slow_start_s: u32,
     pub(crate) checked: bool,
     pub(crate) stickiness: StickinessConfig,
+    pub(crate) fail_open: bool,
+    pub(crate) cross_zone: bool,
     /// The balancer that forwards to it, and its zones; none if no listener does.
     pub(crate) used_by: Option<UsedBy>,
 }
@@ -150,7 +152,16 @@ pub(crate) struct UsedBy {
 pub(crate) struct Selection {
     pub(crate) targets: Vec<Arc<Target>>,
     selector: Selector,
+    /// Without balancing across zones: the choice of each zone's node.
+    by_zone: Vec<(String, Selector)>,
     pub(crate) stickiness: StickinessConfig,
+}
+
+impl Selection {
+    /// The choice of the node in `zone`.
+    fn of_zone(&self, zone: &str) -> &Selector {
+        self.by_zone.iter().find(|(z, _)| z == zone).map_or(&self.selector, |(_, selector)| selector)
+    }
 }
 
 impl Group {
@@ -168,21 +179,29 @@ impl Group {
         self.selection.load()
     }
 
-    /// The target for the next request; none if there is none at all.
-    pub(crate) fn pick(&self, random: impl FnOnce() -> u64) -> Option<Arc<Target>> {
+    /// The target for the next request at the node in `zone`; none if there is none at all.
+    pub(crate) fn pick(&self, zone: &str, random: impl FnOnce() -> u64) -> Option<Arc<Target>> {
         let selection = self.selection.load();
-        let key = match selection.selector.wants_random_key() {
+        let selector = selection.of_zone(zone);
+        let key = match selector.wants_random_key() {
             true => random(),
             false => self.turn.fetch_add(1, Ordering::Relaxed),
         };
         let load = |m: u32| selection.targets.get(m as usize).map_or(u32::MAX, |t| t.in_flight());
-        selection.targets.get(selection.selector.pick(key, load)? as usize).cloned()
+        selection.targets.get(selector.pick(key, load)? as usize).cloned()
     }
 
-    /// The target that a stickiness cookie names, if it may take requests.
-    pub(crate) fn pick_sticky(&self, name: u64) -> Option<Arc<Target>> {
+    /// The target for the next connection, each in turn: connections say nothing of the work behind them.
+    pub(crate) fn pick_in_turn(&self, zone: &str) -> Option<Arc<Target>> {
         let selection = self.selection.load();
-        let members = selection.selector.members().iter();
+        let key = self.turn.fetch_add(1, Ordering::Relaxed);
+        selection.targets.get(selection.of_zone(zone).pick(key, |_| 0)? as usize).cloned()
+    }
+
+    /// The target that a stickiness cookie names, if it may take requests of the node in `zone`.
+    pub(crate) fn pick_sticky(&self, zone: &str, name: u64) -> Option<Arc<Target>> {
+        let selection = self.selection.load();
+        let members = selection.of_zone(zone).members().iter();
         members.filter_map(|&m| selection.targets.get(m as usize)).find(|t| t.cookie_name() == name).cloned()
     }
 
@@ -244,8 +263,25 @@ impl Group {
             .iter()
             .map(|t| Candidate { state: self.state_of(t, &setting).0, share: share(t, setting.slow_start_s) })
             .collect();
-        let selector = Selector::build(setting.algorithm, &candidates);
-        self.selection.store(Arc::new(Selection { targets, selector, stickiness: setting.stickiness }));
+        let choose = |among: &[Candidate]| Selector::build(setting.algorithm, among, setting.fail_open);
+        let of_zone = |zone: &String| {
+            // Positions stay the same; those elsewhere are simply not there.
+            let here = |(target, candidate): (&Arc<Target>, &Candidate)| match target.zone == *zone {
+                true => *candidate,
+                false => Candidate { state: TargetState::Unused, ..*candidate },
+            };
+            let among: Vec<_> = targets.iter().zip(&candidates).map(here).collect();
+            (zone.clone(), choose(&among))
+        };
+        let nodes = setting.used_by.iter().filter(|_| !setting.cross_zone).flat_map(|by| &by.nodes);
+        let by_zone = nodes.map(|(zone, _)| of_zone(zone)).collect();
+        let selector = choose(&candidates);
+        self.selection.store(Arc::new(Selection {
+            targets,
+            selector,
+            by_zone,
+            stickiness: setting.stickiness,
+        }));
     }
 
     /// The state as AWS would report it.

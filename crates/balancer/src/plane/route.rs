@@ -9,8 +9,8 @@ use puffer_core::elb::balance::pick_weighted;
 use puffer_core::elb::rule::{Condition, FixedResponse, Redirect, RequestView, matches_all};
 
 use super::counters::Block;
-use super::group::Group;
-use crate::config::LoadBalancerAttributes;
+use super::group::{Group, Target};
+use crate::config::{ClassicListenerConfig, ListenerProtocol, LoadBalancerAttributes};
 
 /// A bound address. Its route changes with the configuration, connections keep the address.
 pub(crate) struct Endpoint {
@@ -23,6 +23,10 @@ pub(crate) struct Route {
     pub(crate) listener: String,
     /// The listener's port by the API.
     pub(crate) port: u16,
+    pub(crate) protocol: ListenerProtocol,
+    pub(crate) classic: Option<ClassicListenerConfig>,
+    /// Zone of the node.
+    pub(crate) zone: String,
     pub(crate) node: Ipv4Addr,
     pub(crate) node_text: String,
     pub(crate) attributes: LoadBalancerAttributes,
@@ -72,6 +76,20 @@ impl Route {
     /// The action of the first rule that takes `request`; none only if the default rule is missing.
     pub(crate) fn action_for(&self, request: &dyn RequestView) -> Option<&RuleAction> {
         self.rules.iter().find(|r| matches_all(&r.conditions, request)).map(|r| &r.action)
+    }
+
+    /// Where a listener without requests sends its connections.
+    pub(crate) fn only_way(&self) -> Option<&Way> {
+        match &self.rules.last()?.action {
+            RuleAction::Forward(ways) => ways.first(),
+            RuleAction::Redirect(_) | RuleAction::Fixed(_) => None,
+        }
+    }
+
+    /// Where a target takes what comes in here.
+    pub(crate) fn address_of(&self, target: &Target) -> SocketAddrV4 {
+        let port = self.classic.as_ref().map_or(target.address.port(), |c| c.target_port);
+        SocketAddrV4::new(*target.address.ip(), port)
     }
 }
 

@@ -94,6 +94,7 @@ impl Balancer {
             bind_port: PORT,
             protocol: ListenerProtocol::Http,
             rules: vec![forward_rule(&[("g", 1)])],
+            classic: None,
         };
         let lb = LoadBalancerConfig {
             arn: "lb".into(),

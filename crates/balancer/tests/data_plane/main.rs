@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod classic;
 mod control;
 mod faults;
 mod forwarding;

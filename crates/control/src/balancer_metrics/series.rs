@@ -5,9 +5,11 @@
 
 use puffer_balancer::{Counters, Histogram, Scope, bucket_value_s};
 use puffer_core::alarm::{MetricId, Unit};
-use puffer_core::elb::arn::{load_balancer_dimension, target_group_dimension};
+use puffer_core::elb::arn::{classic_name, load_balancer_dimension, target_group_dimension};
 
 const NAMESPACE: &str = "AWS/ApplicationELB";
+/// Namespace of classic load balancers.
+const CLASSIC_NAMESPACE: &str = "AWS/ELB";
 
 /// Something to put.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,15 @@ pub(crate) fn metric(name: &str, scope: &Scope) -> MetricId {
         dimensions.push(("AvailabilityZone", zone));
     }
     MetricId::new(NAMESPACE, name, &dimensions)
+}
+
+/// The metric `name` of a classic load balancer, as a whole or of a zone.
+fn classic_metric(name: &str, balancer: &str, scope: &Scope) -> MetricId {
+    let mut dimensions = vec![("LoadBalancerName", balancer)];
+    if let Some(zone) = &scope.zone {
+        dimensions.push(("AvailabilityZone", zone));
+    }
+    MetricId::new(CLASSIC_NAMESPACE, name, &dimensions)
 }
 
 type Field = fn(&Counters) -> u64;
@@ -70,6 +81,50 @@ const COUNTERS: &[(&str, Field, Carried, Unit)] = &[
     ("NonStickyRequestCount", |c| c.non_sticky_request_count, Carried::Balancer, Unit::Count),
 ];
 
+/// What classic load balancers count. There is no surge queue: what finds no instance is refused at once.
+const CLASSIC_COUNTERS: &[(&str, Field)] = &[
+    ("HTTPCode_Backend_2XX", |c| c.http_code_target_2xx),
+    ("HTTPCode_Backend_3XX", |c| c.http_code_target_3xx),
+    ("HTTPCode_Backend_4XX", |c| c.http_code_target_4xx),
+    ("HTTPCode_Backend_5XX", |c| c.http_code_target_5xx),
+    ("HTTPCode_ELB_4XX", |c| c.http_code_elb_4xx),
+    ("HTTPCode_ELB_5XX", |c| c.http_code_elb_5xx),
+    ("BackendConnectionErrors", |c| c.target_connection_error_count),
+];
+
+/// What a classic load balancer measured, as a whole or at the node of a zone.
+fn classic_measured(
+    balancer: &str,
+    scope: &Scope,
+    before: &Counters,
+    now: &Counters,
+    times: &Histogram,
+) -> Vec<Measured> {
+    if scope.target_group.is_some() {
+        return Vec::new();
+    }
+    let grown = |field: Field| field(now).saturating_sub(field(before)) as f64;
+    let one = |name: &str, n: f64| Measured {
+        metric: classic_metric(name, balancer, scope),
+        unit: Unit::Count,
+        value: Value::One(n),
+    };
+    let mut out = vec![one("RequestCount", grown(|c| c.request_count))];
+    let counted = CLASSIC_COUNTERS.iter().map(|(name, field)| (name, grown(*field)));
+    out.extend(counted.filter(|(_, n)| *n > 0.0).map(|(name, n)| one(name, n)));
+    out.extend((times.count > 0).then(|| Measured {
+        metric: classic_metric("Latency", balancer, scope),
+        unit: Unit::Seconds,
+        value: distribution(times),
+    }));
+    out
+}
+
+fn distribution(times: &Histogram) -> Value {
+    let (values, counts) = times.buckets.iter().map(|&(b, n)| (bucket_value_s(b), n as f64)).unzip();
+    Value::Many(values, counts)
+}
+
 /// What a scope measured between two reports, `before` and `now`. `hosts` is the number of healthy targets of the scope's
 /// group.
 pub(crate) fn measured(
@@ -79,6 +134,9 @@ pub(crate) fn measured(
     times: &Histogram,
     hosts: Option<u32>,
 ) -> Vec<Measured> {
+    if let Some(balancer) = classic_name(&scope.load_balancer) {
+        return classic_measured(balancer, scope, before, now, times);
+    }
     // A gauge is what it is; everything else grows, and begins anew with the process.
     let grown = |field: Field| field(now).saturating_sub(field(before)) as f64;
     let one =
@@ -96,11 +154,10 @@ pub(crate) fn measured(
         out.push(one("ActiveConnectionCount", Unit::Count, now.active_connection_count as f64));
     }
     if times.count > 0 {
-        let (values, counts) = times.buckets.iter().map(|&(b, n)| (bucket_value_s(b), n as f64)).unzip();
         out.push(Measured {
             metric: metric("TargetResponseTime", scope),
             unit: Unit::Seconds,
-            value: Value::Many(values, counts),
+            value: distribution(times),
         });
     }
     if let (Some(group), Some(hosts)) = (&scope.target_group, hosts)
@@ -122,7 +179,10 @@ pub(crate) fn measured(
 /// The numbers of hosts by health.
 pub(crate) fn hosts(scope: &Scope, healthy: u32, unhealthy: u32) -> [Measured; 2] {
     let one = |name, n: u32| Measured {
-        metric: metric(name, scope),
+        metric: match classic_name(&scope.load_balancer) {
+            Some(balancer) => classic_metric(name, balancer, scope),
+            None => metric(name, scope),
+        },
         unit: Unit::Count,
         value: Value::One(f64::from(n)),
     };

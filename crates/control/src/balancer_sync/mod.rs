@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use puffer_balancer::{Applied, BalancerConfig, ClientError, Report};
 use puffer_core::ec2::{AddressHold, Instance, Subnet, ZoneCondition};
+use puffer_core::elb::classic::ClassicLoadBalancer;
 use puffer_core::elb::{Listener, LoadBalancer, LoadBalancerState, Rule, Target, TargetGroup};
 use puffer_core::{Clock, Timestamp};
 use puffer_inventory::nodes;
@@ -81,6 +82,7 @@ impl<P: DataPlane> BalancerSync<P> {
     ) -> Self {
         let subscriptions = vec![
             store.subscribe::<LoadBalancer>(),
+            store.subscribe::<ClassicLoadBalancer>(),
             store.subscribe::<Listener>(),
             store.subscribe::<Rule>(),
             store.subscribe::<TargetGroup>(),

@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use puffer_balancer::config::{
-    BalancerConfig, DesyncMode, HealthCheckConfig, HealthCheckProtocol, ListenerConfig, ListenerProtocol,
-    LoadBalancerAttributes, LoadBalancerConfig, LoadBalancerKind, NodeConfig, RuleConfig, StickinessConfig,
-    TargetConfig, TargetGroupAttributes, TargetGroupConfig, TargetProtocol, XffMode,
+    BalancerConfig, ClassicListenerConfig, ClassicStickiness, DesyncMode, HealthCheckConfig,
+    HealthCheckProtocol, ListenerConfig, ListenerProtocol, LoadBalancerAttributes, LoadBalancerConfig,
+    LoadBalancerKind, NodeConfig, RuleConfig, StickinessConfig, TargetConfig, TargetGroupAttributes,
+    TargetGroupConfig, TargetProtocol, XffMode,
 };
 use puffer_core::ec2::{Instance, InstanceState};
-use puffer_core::elb::attributes::{LOAD_BALANCER, TARGET_GROUP, flag, number, value};
+use puffer_core::elb::arn::classic_name;
+use puffer_core::elb::attributes::{CROSS_ZONE, LOAD_BALANCER, TARGET_GROUP, flag, number, value};
 use puffer_core::elb::balance::Algorithm;
+use puffer_core::elb::classic::{self, ClassicListener, ClassicLoadBalancer, PolicyKind, Protocol};
+use puffer_core::elb::rule::{Action, Forward, WeightedTargetGroup};
 use puffer_core::elb::{
-    HEALTH_CHECK_PERIOD_TAG, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType, period_tag,
+    HEALTH_CHECK_PERIOD_TAG, HealthCheckProtocol as CheckedBy, Listener, LoadBalancer, Rule, Target,
+    TargetGroup, TargetType, period_tag,
 };
 use puffer_inventory::zones;
 use puffer_store::Reader;
@@ -39,9 +44,14 @@ pub fn snapshot(reader: &Reader<'_>, ports: PortPolicy) -> BalancerConfig {
                 bind_port: ports.port(listener.port),
                 protocol: ListenerProtocol::Http,
                 rules,
+                classic: None,
             });
         }
         load_balancers.push(load_balancer(reader, balancer, out));
+    }
+    for balancer in reader.iter::<ClassicLoadBalancer>() {
+        used.insert(balancer.arn.clone());
+        load_balancers.push(classic_load_balancer(reader, balancer, ports));
     }
     let groups = used.iter().filter_map(|arn| reader.get::<TargetGroup>(arn));
     let target_groups = groups.map(|group| target_group(reader, &group, ports)).collect();
@@ -69,15 +79,10 @@ fn load_balancer(
 ) -> LoadBalancerConfig {
     let set = &balancer.attributes;
     let on = |key| flag(set, LOAD_BALANCER, key);
-    let node = |n: &puffer_core::elb::Node| NodeConfig {
-        zone: n.zone.clone(),
-        address: n.address,
-        deaf: zones::is_down(reader, &n.zone),
-    };
     LoadBalancerConfig {
         arn: balancer.arn.clone(),
         kind: LoadBalancerKind::Application,
-        nodes: balancer.nodes.iter().map(node).collect(),
+        nodes: balancer.nodes.iter().map(|n| node(reader, n)).collect(),
         attributes: LoadBalancerAttributes {
             idle_timeout_s: number(set, LOAD_BALANCER, "idle_timeout.timeout_seconds"),
             client_keep_alive_s: number(set, LOAD_BALANCER, "client_keep_alive.seconds"),
@@ -89,13 +94,77 @@ fn load_balancer(
             xff_client_port: on("routing.http.xff_client_port.enabled"),
             drop_invalid_header_fields: on("routing.http.drop_invalid_header_fields.enabled"),
             preserve_host_header: on("routing.http.preserve_host_header.enabled"),
-            desync_mode: match value(set, LOAD_BALANCER, "routing.http.desync_mitigation_mode") {
-                "monitor" => DesyncMode::Monitor,
-                "strictest" => DesyncMode::Strictest,
-                _ => DesyncMode::Defensive,
-            },
+            desync_mode: desync_mode(value(set, LOAD_BALANCER, "routing.http.desync_mitigation_mode")),
         },
         listeners,
+    }
+}
+
+fn node(reader: &Reader<'_>, node: &puffer_core::elb::Node) -> NodeConfig {
+    NodeConfig { zone: node.zone.clone(), address: node.address, deaf: zones::is_down(reader, &node.zone) }
+}
+
+fn desync_mode(name: &str) -> DesyncMode {
+    match name {
+        "monitor" => DesyncMode::Monitor,
+        "strictest" => DesyncMode::Strictest,
+        _ => DesyncMode::Defensive,
+    }
+}
+
+/// A classic load balancer: each listener has one rule, which forwards to the target group of the instances.
+fn classic_load_balancer(
+    reader: &Reader<'_>,
+    balancer: &ClassicLoadBalancer,
+    ports: PortPolicy,
+) -> LoadBalancerConfig {
+    let target_groups = vec![WeightedTargetGroup { arn: balancer.arn.clone(), weight: 1 }];
+    let forward = Action::Forward(Forward { target_groups, stickiness: None });
+    let listener = |l: &ClassicListener| ListenerConfig {
+        arn: format!("{}:{}", balancer.arn, l.port),
+        port: l.port,
+        bind_port: ports.port(l.port),
+        protocol: match l.protocol {
+            Protocol::Http => ListenerProtocol::Http,
+            Protocol::Tcp => ListenerProtocol::Tcp,
+        },
+        rules: vec![RuleConfig {
+            arn: format!("{}:{}/default", balancer.arn, l.port),
+            priority: None,
+            conditions: Vec::new(),
+            actions: vec![forward.clone()],
+        }],
+        classic: Some(ClassicListenerConfig {
+            target_port: ports.port(l.instance_port),
+            stickiness: balancer.stickiness(l).and_then(stickiness),
+            proxy_protocol: balancer.has_proxy_protocol(l.instance_port),
+        }),
+    };
+    LoadBalancerConfig {
+        arn: balancer.arn.clone(),
+        kind: LoadBalancerKind::Classic,
+        nodes: balancer.nodes.iter().map(|n| node(reader, n)).collect(),
+        attributes: LoadBalancerAttributes {
+            idle_timeout_s: balancer.attributes.idle_timeout_s,
+            // A connection lives as long as somebody says something on it.
+            client_keep_alive_s: u32::MAX,
+            preserve_host_header: true,
+            desync_mode: desync_mode(&balancer.attributes.desync_mode),
+            ..LoadBalancerAttributes::default()
+        },
+        listeners: balancer.listeners.iter().map(listener).collect(),
+    }
+}
+
+fn stickiness(policy: &PolicyKind) -> Option<ClassicStickiness> {
+    match policy {
+        PolicyKind::LbCookie { expiration_s } => {
+            Some(ClassicStickiness::LbCookie { duration_s: *expiration_s })
+        }
+        PolicyKind::AppCookie { cookie_name } => {
+            Some(ClassicStickiness::AppCookie { name: cookie_name.clone() })
+        }
+        PolicyKind::ProxyProtocol { .. } => None,
     }
 }
 
@@ -119,6 +188,9 @@ fn target_group(reader: &Reader<'_>, group: &TargetGroup, ports: PortPolicy) -> 
                 enabled: flag(set, TARGET_GROUP, "stickiness.enabled"),
                 duration_s: s("stickiness.lb_cookie.duration_seconds"),
             },
+            // A classic load balancer would rather answer 503 than ask an instance that failed.
+            fail_open: classic_name(&group.arn).is_none(),
+            cross_zone: value(set, TARGET_GROUP, CROSS_ZONE) != "false",
         },
         targets: targets(reader, group, ports),
     }
@@ -130,20 +202,29 @@ fn health_check(group: &TargetGroup, ports: PortPolicy) -> HealthCheckConfig {
         .map_or(check.interval_s, |period| period.min(check.interval_s));
     HealthCheckConfig {
         enabled: check.enabled,
-        protocol: HealthCheckProtocol::Http,
+        protocol: match check.protocol {
+            CheckedBy::Http => HealthCheckProtocol::Http,
+            CheckedBy::Tcp => HealthCheckProtocol::Tcp,
+        },
         port: check.port.map(|port| dialled(group, port, ports)),
         path: check.path.clone(),
         matcher: check.matcher.clone(),
         interval_ms: u64::from(interval_s) * 1000,
         timeout_ms: u64::from(check.timeout_s) * 1000,
+        first_threshold: match classic_name(&group.arn) {
+            Some(_) => check.healthy_threshold,
+            None => 1,
+        },
         healthy_threshold: check.healthy_threshold,
         unhealthy_threshold: check.unhealthy_threshold,
     }
 }
 
-/// The port on which a target's `port` is reached. Addresses outside of Puffer's instances mean what they say.
+/// The port on which a target's `port` is reached. Addresses outside of Puffer's instances mean what they say, and a whole instance
+/// is no port.
 pub(crate) fn dialled(group: &TargetGroup, port: u16, ports: PortPolicy) -> u16 {
     match group.target_type {
+        _ if port == classic::WHOLE_INSTANCE => port,
         TargetType::Instance => ports.port(port),
         TargetType::Ip => port,
     }

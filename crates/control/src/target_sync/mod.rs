@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use puffer_core::Clock;
 use puffer_core::ec2::Instance;
+use puffer_core::elb::classic::ClassicLoadBalancer;
 use puffer_core::elb::health::Reason;
 use puffer_core::elb::{LoadBalancer, Rule, Target, TargetGroup};
 use puffer_inventory::targets;
@@ -135,7 +136,7 @@ async fn watch<P: DataPlane>(
             Ok(_) => {}
             Err(_) => {
                 told = None;
-                if store.read(|r| r.count::<LoadBalancer>()) > 0 {
+                if store.read(|r| r.count::<LoadBalancer>() + r.count::<ClassicLoadBalancer>()) > 0 {
                     lost.notify_one();
                 }
                 tokio::time::sleep(AWAY_PAUSE).await;

@@ -114,10 +114,9 @@ pub struct Group {
     pub health_checks: Option<String>,
     /// Seconds after InService in which failed checks do not count.
     pub health_check_grace_s: u32,
-    /// Attached target groups, by ARN, in order.
+    /// Attached target groups and classic load balancers, by ARN, in order; a classic load balancer is the target group of its
+    /// instances ([`crate::elb::classic`]).
     pub target_groups: Vec<String>,
-    /// Attached classic load balancers, by name.
-    pub load_balancers: Vec<String>,
     /// Termination policies in order; empty: `Default`.
     pub termination_policies: Vec<String>,
     /// `NewInstancesProtectedFromScaleIn`.
@@ -288,7 +287,6 @@ impl Group {
             health_checks: None,
             health_check_grace_s: 0,
             target_groups: Vec::new(),
-            load_balancers: Vec::new(),
             termination_policies: Vec::new(),
             new_instances_protected: false,
             suspended: Vec::new(),

@@ -22,6 +22,11 @@ impl Place<'_> {
         self.arn(&format!("loadbalancer/app/{name}/{id}"))
     }
 
+    /// ARN of a classic load balancer, which its name alone tells from others.
+    pub fn classic_load_balancer(self, name: &str) -> String {
+        self.arn(&format!("loadbalancer/{name}"))
+    }
+
     /// ARN of a target group; `id` is 16 hexadecimal digits.
     pub fn target_group(self, name: &str, id: &str) -> String {
         self.arn(&format!("targetgroup/{name}/{id}"))
@@ -38,6 +43,12 @@ pub fn listener(load_balancer: &str, id: &str) -> Option<String> {
 pub fn rule(listener: &str, id: &str) -> Option<String> {
     let (head, tail) = listener.split_once(":listener/")?;
     Some(format!("{head}:listener-rule/{tail}/{id}"))
+}
+
+/// The name of the classic load balancer whose ARN this is.
+pub fn classic_name(arn: &str) -> Option<&str> {
+    let (_, name) = arn.split_once(":loadbalancer/")?;
+    (!name.contains('/')).then_some(name)
 }
 
 /// `app/<name>/<id>`: the `LoadBalancer` dimension. Text that is no ARN stays as it is.
@@ -94,6 +105,9 @@ mod tests {
         let r = rule(&l, "9683b2d02a6cabee").unwrap();
         assert!(r.ends_with(":listener-rule/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"));
         let tg = place.target_group("t", "0123456789abcdef");
+        let classic = place.classic_load_balancer("old");
+        assert!(classic.ends_with(":loadbalancer/old"));
+        assert_eq!([&classic, &lb, &tg].map(|a| classic_name(a)), [Some("old"), None, None]);
         assert_eq!(load_balancer_dimension(&lb), "app/web/50dc6c495c0c9188");
         assert_eq!(target_group_dimension(&tg), "targetgroup/t/0123456789abcdef");
         let kinds = [&lb, &l, &r, &tg].map(|a| kind_of(a));

@@ -39,6 +39,9 @@ const fn attribute(key: &'static str, default: &'static str, check: Check) -> At
     Attribute { key, default, check }
 }
 
+/// Whether nodes use targets of other zones than their own.
+pub const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
+
 const OFF: Check = Check::Only(&["false"]);
 
 /// Attributes of an application load balancer.

@@ -4,6 +4,7 @@
 pub mod arn;
 pub mod attributes;
 pub mod balance;
+pub mod classic;
 pub mod health;
 pub mod limits;
 mod listener;
@@ -16,6 +17,6 @@ pub use listener::{Listener, ListenerProtocol, Rule, target_groups_of};
 pub use load_balancer::{LoadBalancer, LoadBalancerState, Node, Scheme};
 pub use target::{Target, TargetState};
 pub use target_group::{
-    HEALTH_CHECK_PERIOD_TAG, HealthCheck, METRIC_PERIOD_TAG, TargetGroup, TargetProtocol, TargetType,
-    period_tag,
+    HEALTH_CHECK_PERIOD_TAG, HealthCheck, HealthCheckProtocol, METRIC_PERIOD_TAG, TargetGroup,
+    TargetProtocol, TargetType, period_tag,
 };

@@ -43,11 +43,25 @@ impl TargetProtocol {
     }
 }
 
+/// What a check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HealthCheckProtocol {
+    /// `GET` of the path.
+    #[default]
+    Http,
+    /// A connection is enough; of classic load balancers only.
+    Tcp,
+}
+
 /// How the targets of a group are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
     /// Off makes every target `unavailable`, which takes requests.
     pub enabled: bool,
+    /// What a check is.
+    #[serde(default)]
+    pub protocol: HealthCheckProtocol,
     /// A port, or none for the port on which each target takes traffic (`traffic-port`).
     pub port: Option<u16>,
     /// Path, with a query if any.
@@ -68,6 +82,7 @@ impl Default for HealthCheck {
     fn default() -> Self {
         HealthCheck {
             enabled: true,
+            protocol: HealthCheckProtocol::Http,
             port: None,
             path: "/".to_owned(),
             matcher: "200".to_owned(),

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use puffer_core::Timestamp;
 use puffer_core::ec2::{Instance, InstanceState};
+use puffer_core::elb::arn::classic_name;
+use puffer_core::elb::classic::ClassicLoadBalancer;
 use puffer_core::elb::health::Reason;
 use puffer_core::elb::limits::{REGISTRATIONS_PER_TARGET_MAX, TARGETS_PER_TARGET_GROUP_MAX};
 use puffer_core::elb::{Rule, Target, TargetGroup, TargetState, TargetType};
@@ -75,9 +77,13 @@ pub enum TargetsError {
     TooManyRegistrations(String),
 }
 
-/// Whether any rule forwards to the target group: without one its targets are not checked.
+/// Whether any rule forwards to the target group: without one its targets are not checked. The instances of a classic load
+/// balancer always are.
 pub fn is_in_use(reader: &Reader<'_>, target_group: &str) -> bool {
-    reader.count_by::<Rule>("target_group", target_group) > 0
+    match classic_name(target_group) {
+        Some(name) => reader.get::<ClassicLoadBalancer>(name).is_some(),
+        None => reader.count_by::<Rule>("target_group", target_group) > 0,
+    }
 }
 
 /// Registers targets; those already registered stay as they are, those that drain come back.

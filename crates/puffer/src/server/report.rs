@@ -4,6 +4,7 @@ use puffer_core::autoscaling::{
     Activity, Group, HealthStatus, InstanceRefresh, LifecycleState, Member, PolicyKind, ScalingPolicy,
 };
 use puffer_core::ec2::Instance;
+use puffer_core::elb::classic::ClassicLoadBalancer;
 use puffer_core::elb::{Listener, LoadBalancer, Target, TargetState};
 use puffer_core::event::Event;
 use puffer_inventory::refreshes;
@@ -113,7 +114,11 @@ pub(crate) fn status(store: &Store, value_of: &MetricValue<'_>, bind_port: &Bind
         }
         StatusReport {
             groups: r.iter::<Group>().map(|g| group(r, g, value_of)).collect(),
-            load_balancers: r.iter::<LoadBalancer>().map(|b| balancer(r, b, bind_port)).collect(),
+            load_balancers: r
+                .iter::<LoadBalancer>()
+                .map(|b| balancer(r, b, bind_port))
+                .chain(r.iter::<ClassicLoadBalancer>().map(|b| classic(b, bind_port)))
+                .collect(),
             instances,
         }
     })
@@ -239,6 +244,18 @@ fn activity(a: &Activity) -> ActivityReport {
         cause: a.cause_text(),
         message: a.status_message.clone(),
         reasons: a.reasons.clone(),
+    }
+}
+
+/// A classic load balancer, which has no state that anybody could see.
+fn classic(balancer: &ClassicLoadBalancer, bind_port: &BindPort<'_>) -> BalancerReport {
+    let listeners = balancer.listeners.iter();
+    BalancerReport {
+        name: balancer.name.clone(),
+        dns_name: balancer.dns_name.clone(),
+        state: "active".to_owned(),
+        addresses: balancer.nodes.iter().map(|n| n.address.to_string()).collect(),
+        listeners: listeners.map(|l| ListenerReport { port: l.port, bind_port: bind_port(l.port) }).collect(),
     }
 }
 

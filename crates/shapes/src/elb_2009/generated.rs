@@ -9,8 +9,118 @@ use puffer_wire::value::{get, slot};
 use super::schema;
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConfigureHealthCheckType {
+    pub load_balancer_name: Option<String>,
+    pub health_check: Option<HealthCheck>,
+}
+
+impl Shape for ConfigureHealthCheckType {
+    fn schema(&self) -> &'static Schema { &schema::CONFIGURE_HEALTH_CHECK_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_name),
+            1 => get(&self.health_check),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_name),
+            1 => slot(&mut self.health_check),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateLoadBalancerType {
+    pub load_balancer_name: Option<String>,
+    pub listeners: Option<Vec<Listener>>,
+    pub availability_zones: Option<Vec<String>>,
+}
+
+impl Shape for CreateLoadBalancerType {
+    fn schema(&self) -> &'static Schema { &schema::CREATE_LOAD_BALANCER_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_name),
+            1 => get(&self.listeners),
+            2 => get(&self.availability_zones),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_name),
+            1 => slot(&mut self.listeners),
+            2 => slot(&mut self.availability_zones),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreatedType {
+    pub dns_name: Option<String>,
+}
+
+impl Shape for CreatedType {
+    fn schema(&self) -> &'static Schema { &schema::CREATED_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.dns_name),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.dns_name),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeletedType {
+}
+
+impl Shape for DeletedType {
+    fn schema(&self) -> &'static Schema { &schema::DELETED_TYPE }
+    fn get(&self, _: usize) -> Option<ValueRef<'_>> { None }
+    fn slot(&mut self, _: usize) -> Option<Slot<'_>> { None }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeInstanceHealthType {
+    pub load_balancer_name: Option<String>,
+    pub instances: Option<Vec<Instance>>,
+    pub instance_ids: Option<Vec<String>>,
+}
+
+impl Shape for DescribeInstanceHealthType {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_INSTANCE_HEALTH_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_name),
+            1 => get(&self.instances),
+            2 => get(&self.instance_ids),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_name),
+            1 => slot(&mut self.instances),
+            2 => slot(&mut self.instance_ids),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeLoadBalancersType {
     pub load_balancer_names: Option<Vec<String>>,
+    pub load_balancer_name: Option<String>,
 }
 
 impl Shape for DescribeLoadBalancersType {
@@ -18,12 +128,212 @@ impl Shape for DescribeLoadBalancersType {
     fn get(&self, member: usize) -> Option<ValueRef<'_>> {
         match member {
             0 => get(&self.load_balancer_names),
+            1 => get(&self.load_balancer_name),
             _ => None,
         }
     }
     fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
         match member {
             0 => slot(&mut self.load_balancer_names),
+            1 => slot(&mut self.load_balancer_name),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HealthCheck {
+    pub target: Option<String>,
+    pub interval: Option<i32>,
+    pub timeout: Option<i32>,
+    pub unhealthy_threshold: Option<i32>,
+    pub healthy_threshold: Option<i32>,
+}
+
+impl Shape for HealthCheck {
+    fn schema(&self) -> &'static Schema { &schema::HEALTH_CHECK }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.target),
+            1 => get(&self.interval),
+            2 => get(&self.timeout),
+            3 => get(&self.unhealthy_threshold),
+            4 => get(&self.healthy_threshold),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.target),
+            1 => slot(&mut self.interval),
+            2 => slot(&mut self.timeout),
+            3 => slot(&mut self.unhealthy_threshold),
+            4 => slot(&mut self.healthy_threshold),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HealthCheckType {
+    pub health_check: Option<HealthCheck>,
+}
+
+impl Shape for HealthCheckType {
+    fn schema(&self) -> &'static Schema { &schema::HEALTH_CHECK_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.health_check),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.health_check),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Instance {
+    pub instance_id: Option<String>,
+}
+
+impl Shape for Instance {
+    fn schema(&self) -> &'static Schema { &schema::INSTANCE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instance_id),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instance_id),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceState {
+    pub instance_id: Option<String>,
+    pub state: Option<String>,
+    pub reason_code: Option<String>,
+    pub description: Option<String>,
+}
+
+impl Shape for InstanceState {
+    fn schema(&self) -> &'static Schema { &schema::INSTANCE_STATE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instance_id),
+            1 => get(&self.state),
+            2 => get(&self.reason_code),
+            3 => get(&self.description),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instance_id),
+            1 => slot(&mut self.state),
+            2 => slot(&mut self.reason_code),
+            3 => slot(&mut self.description),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceStatesType {
+    pub instance_states: Option<Vec<InstanceState>>,
+}
+
+impl Shape for InstanceStatesType {
+    fn schema(&self) -> &'static Schema { &schema::INSTANCE_STATES_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instance_states),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instance_states),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstancesOfLoadBalancerType {
+    pub load_balancer_name: Option<String>,
+    pub instances: Option<Vec<Instance>>,
+}
+
+impl Shape for InstancesOfLoadBalancerType {
+    fn schema(&self) -> &'static Schema { &schema::INSTANCES_OF_LOAD_BALANCER_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_name),
+            1 => get(&self.instances),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_name),
+            1 => slot(&mut self.instances),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstancesType {
+    pub instances: Option<Vec<Instance>>,
+}
+
+impl Shape for InstancesType {
+    fn schema(&self) -> &'static Schema { &schema::INSTANCES_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instances),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instances),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listener {
+    pub load_balancer_port: Option<i32>,
+    pub instance_port: Option<i32>,
+    pub protocol: Option<String>,
+}
+
+impl Shape for Listener {
+    fn schema(&self) -> &'static Schema { &schema::LISTENER }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_port),
+            1 => get(&self.instance_port),
+            2 => get(&self.protocol),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_port),
+            1 => slot(&mut self.instance_port),
+            2 => slot(&mut self.protocol),
             _ => None,
         }
     }
@@ -32,10 +342,49 @@ impl Shape for DescribeLoadBalancersType {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadBalancerDescription {
     pub load_balancer_name: Option<String>,
+    pub dns_name: Option<String>,
+    pub listeners: Option<Vec<Listener>>,
+    pub availability_zones: Option<Vec<String>>,
+    pub instances: Option<Vec<Instance>>,
+    pub health_check: Option<HealthCheck>,
+    pub created_time: Option<EpochMillis>,
 }
 
 impl Shape for LoadBalancerDescription {
     fn schema(&self) -> &'static Schema { &schema::LOAD_BALANCER_DESCRIPTION }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_name),
+            1 => get(&self.dns_name),
+            2 => get(&self.listeners),
+            3 => get(&self.availability_zones),
+            4 => get(&self.instances),
+            5 => get(&self.health_check),
+            6 => get(&self.created_time),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_name),
+            1 => slot(&mut self.dns_name),
+            2 => slot(&mut self.listeners),
+            3 => slot(&mut self.availability_zones),
+            4 => slot(&mut self.instances),
+            5 => slot(&mut self.health_check),
+            6 => slot(&mut self.created_time),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadBalancerNameType {
+    pub load_balancer_name: Option<String>,
+}
+
+impl Shape for LoadBalancerNameType {
+    fn schema(&self) -> &'static Schema { &schema::LOAD_BALANCER_NAME_TYPE }
     fn get(&self, member: usize) -> Option<ValueRef<'_>> {
         match member {
             0 => get(&self.load_balancer_name),
@@ -71,6 +420,101 @@ impl Shape for LoadBalancersType {
     }
 }
 
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ZonesOfLoadBalancerType {
+    pub load_balancer_name: Option<String>,
+    pub availability_zones: Option<Vec<String>>,
+}
+
+impl Shape for ZonesOfLoadBalancerType {
+    fn schema(&self) -> &'static Schema { &schema::ZONES_OF_LOAD_BALANCER_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.load_balancer_name),
+            1 => get(&self.availability_zones),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.load_balancer_name),
+            1 => slot(&mut self.availability_zones),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ZonesType {
+    pub availability_zones: Option<Vec<String>>,
+}
+
+impl Shape for ZonesType {
+    fn schema(&self) -> &'static Schema { &schema::ZONES_TYPE }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.availability_zones),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.availability_zones),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct ConfigureHealthCheck;
+impl Operation for ConfigureHealthCheck {
+    type Input = ConfigureHealthCheckType;
+    type Output = HealthCheckType;
+    fn schema() -> &'static OperationSchema { &schema::OP_CONFIGURE_HEALTH_CHECK }
+}
+pub type ConfigureHealthCheckInput = ConfigureHealthCheckType;
+pub type ConfigureHealthCheckOutput = HealthCheckType;
+
+#[derive(Debug)]
+pub struct CreateLoadBalancer;
+impl Operation for CreateLoadBalancer {
+    type Input = CreateLoadBalancerType;
+    type Output = CreatedType;
+    fn schema() -> &'static OperationSchema { &schema::OP_CREATE_LOAD_BALANCER }
+}
+pub type CreateLoadBalancerInput = CreateLoadBalancerType;
+pub type CreateLoadBalancerOutput = CreatedType;
+
+#[derive(Debug)]
+pub struct DeleteLoadBalancer;
+impl Operation for DeleteLoadBalancer {
+    type Input = LoadBalancerNameType;
+    type Output = DeletedType;
+    fn schema() -> &'static OperationSchema { &schema::OP_DELETE_LOAD_BALANCER }
+}
+pub type DeleteLoadBalancerInput = LoadBalancerNameType;
+pub type DeleteLoadBalancerOutput = DeletedType;
+
+#[derive(Debug)]
+pub struct DeregisterInstancesFromLoadBalancer;
+impl Operation for DeregisterInstancesFromLoadBalancer {
+    type Input = InstancesOfLoadBalancerType;
+    type Output = InstancesType;
+    fn schema() -> &'static OperationSchema { &schema::OP_DEREGISTER_INSTANCES_FROM_LOAD_BALANCER }
+}
+pub type DeregisterInstancesFromLoadBalancerInput = InstancesOfLoadBalancerType;
+pub type DeregisterInstancesFromLoadBalancerOutput = InstancesType;
+
+#[derive(Debug)]
+pub struct DescribeInstanceHealth;
+impl Operation for DescribeInstanceHealth {
+    type Input = DescribeInstanceHealthType;
+    type Output = InstanceStatesType;
+    fn schema() -> &'static OperationSchema { &schema::OP_DESCRIBE_INSTANCE_HEALTH }
+}
+pub type DescribeInstanceHealthInput = DescribeInstanceHealthType;
+pub type DescribeInstanceHealthOutput = InstanceStatesType;
+
 #[derive(Debug)]
 pub struct DescribeLoadBalancers;
 impl Operation for DescribeLoadBalancers {
@@ -80,3 +524,33 @@ impl Operation for DescribeLoadBalancers {
 }
 pub type DescribeLoadBalancersInput = DescribeLoadBalancersType;
 pub type DescribeLoadBalancersOutput = LoadBalancersType;
+
+#[derive(Debug)]
+pub struct DisableAvailabilityZonesForLoadBalancer;
+impl Operation for DisableAvailabilityZonesForLoadBalancer {
+    type Input = ZonesOfLoadBalancerType;
+    type Output = ZonesType;
+    fn schema() -> &'static OperationSchema { &schema::OP_DISABLE_AVAILABILITY_ZONES_FOR_LOAD_BALANCER }
+}
+pub type DisableAvailabilityZonesForLoadBalancerInput = ZonesOfLoadBalancerType;
+pub type DisableAvailabilityZonesForLoadBalancerOutput = ZonesType;
+
+#[derive(Debug)]
+pub struct EnableAvailabilityZonesForLoadBalancer;
+impl Operation for EnableAvailabilityZonesForLoadBalancer {
+    type Input = ZonesOfLoadBalancerType;
+    type Output = ZonesType;
+    fn schema() -> &'static OperationSchema { &schema::OP_ENABLE_AVAILABILITY_ZONES_FOR_LOAD_BALANCER }
+}
+pub type EnableAvailabilityZonesForLoadBalancerInput = ZonesOfLoadBalancerType;
+pub type EnableAvailabilityZonesForLoadBalancerOutput = ZonesType;
+
+#[derive(Debug)]
+pub struct RegisterInstancesWithLoadBalancer;
+impl Operation for RegisterInstancesWithLoadBalancer {
+    type Input = InstancesOfLoadBalancerType;
+    type Output = InstancesType;
+    fn schema() -> &'static OperationSchema { &schema::OP_REGISTER_INSTANCES_WITH_LOAD_BALANCER }
+}
+pub type RegisterInstancesWithLoadBalancerInput = InstancesOfLoadBalancerType;
+pub type RegisterInstancesWithLoadBalancerOutput = InstancesType;

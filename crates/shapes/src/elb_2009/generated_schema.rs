@@ -13,7 +13,7 @@ pub static SERVICE: ServiceSchema = ServiceSchema {
     protocols: &[Protocol::Query],
     query_compatible: false,
     errors: errors::ALL,
-    operations: &[&OP_DESCRIBE_LOAD_BALANCERS],
+    operations: &[&OP_CONFIGURE_HEALTH_CHECK, &OP_CREATE_LOAD_BALANCER, &OP_DELETE_LOAD_BALANCER, &OP_DEREGISTER_INSTANCES_FROM_LOAD_BALANCER, &OP_DESCRIBE_INSTANCE_HEALTH, &OP_DESCRIBE_LOAD_BALANCERS, &OP_DISABLE_AVAILABILITY_ZONES_FOR_LOAD_BALANCER, &OP_ENABLE_AVAILABILITY_ZONES_FOR_LOAD_BALANCER, &OP_REGISTER_INSTANCES_WITH_LOAD_BALANCER],
 };
 
 /// Errors that the model declares.
@@ -22,18 +22,116 @@ pub mod errors {
     pub static ALL: &[&ErrorSchema] = &[];
 }
 
+pub static OP_CONFIGURE_HEALTH_CHECK: OperationSchema = OperationSchema {
+    name: "ConfigureHealthCheck", service: &SERVICE, result_wrapper: Some("ConfigureHealthCheckResult"),
+    errors: &[],
+    input: &CONFIGURE_HEALTH_CHECK_TYPE, output: &HEALTH_CHECK_TYPE, new_input: boxed::<t::ConfigureHealthCheckType>, new_output: boxed::<t::HealthCheckType>,
+};
+pub static OP_CREATE_LOAD_BALANCER: OperationSchema = OperationSchema {
+    name: "CreateLoadBalancer", service: &SERVICE, result_wrapper: Some("CreateLoadBalancerResult"),
+    errors: &[],
+    input: &CREATE_LOAD_BALANCER_TYPE, output: &CREATED_TYPE, new_input: boxed::<t::CreateLoadBalancerType>, new_output: boxed::<t::CreatedType>,
+};
+pub static OP_DELETE_LOAD_BALANCER: OperationSchema = OperationSchema {
+    name: "DeleteLoadBalancer", service: &SERVICE, result_wrapper: Some("DeleteLoadBalancerResult"),
+    errors: &[],
+    input: &LOAD_BALANCER_NAME_TYPE, output: &DELETED_TYPE, new_input: boxed::<t::LoadBalancerNameType>, new_output: boxed::<t::DeletedType>,
+};
+pub static OP_DEREGISTER_INSTANCES_FROM_LOAD_BALANCER: OperationSchema = OperationSchema {
+    name: "DeregisterInstancesFromLoadBalancer", service: &SERVICE, result_wrapper: Some("DeregisterInstancesFromLoadBalancerResult"),
+    errors: &[],
+    input: &INSTANCES_OF_LOAD_BALANCER_TYPE, output: &INSTANCES_TYPE, new_input: boxed::<t::InstancesOfLoadBalancerType>, new_output: boxed::<t::InstancesType>,
+};
+pub static OP_DESCRIBE_INSTANCE_HEALTH: OperationSchema = OperationSchema {
+    name: "DescribeInstanceHealth", service: &SERVICE, result_wrapper: Some("DescribeInstanceHealthResult"),
+    errors: &[],
+    input: &DESCRIBE_INSTANCE_HEALTH_TYPE, output: &INSTANCE_STATES_TYPE, new_input: boxed::<t::DescribeInstanceHealthType>, new_output: boxed::<t::InstanceStatesType>,
+};
 pub static OP_DESCRIBE_LOAD_BALANCERS: OperationSchema = OperationSchema {
     name: "DescribeLoadBalancers", service: &SERVICE, result_wrapper: Some("DescribeLoadBalancersResult"),
     errors: &[],
     input: &DESCRIBE_LOAD_BALANCERS_TYPE, output: &LOAD_BALANCERS_TYPE, new_input: boxed::<t::DescribeLoadBalancersType>, new_output: boxed::<t::LoadBalancersType>,
 };
+pub static OP_DISABLE_AVAILABILITY_ZONES_FOR_LOAD_BALANCER: OperationSchema = OperationSchema {
+    name: "DisableAvailabilityZonesForLoadBalancer", service: &SERVICE, result_wrapper: Some("DisableAvailabilityZonesForLoadBalancerResult"),
+    errors: &[],
+    input: &ZONES_OF_LOAD_BALANCER_TYPE, output: &ZONES_TYPE, new_input: boxed::<t::ZonesOfLoadBalancerType>, new_output: boxed::<t::ZonesType>,
+};
+pub static OP_ENABLE_AVAILABILITY_ZONES_FOR_LOAD_BALANCER: OperationSchema = OperationSchema {
+    name: "EnableAvailabilityZonesForLoadBalancer", service: &SERVICE, result_wrapper: Some("EnableAvailabilityZonesForLoadBalancerResult"),
+    errors: &[],
+    input: &ZONES_OF_LOAD_BALANCER_TYPE, output: &ZONES_TYPE, new_input: boxed::<t::ZonesOfLoadBalancerType>, new_output: boxed::<t::ZonesType>,
+};
+pub static OP_REGISTER_INSTANCES_WITH_LOAD_BALANCER: OperationSchema = OperationSchema {
+    name: "RegisterInstancesWithLoadBalancer", service: &SERVICE, result_wrapper: Some("RegisterInstancesWithLoadBalancerResult"),
+    errors: &[],
+    input: &INSTANCES_OF_LOAD_BALANCER_TYPE, output: &INSTANCES_TYPE, new_input: boxed::<t::InstancesOfLoadBalancerType>, new_output: boxed::<t::InstancesType>,
+};
 
+pub static CONFIGURE_HEALTH_CHECK_TYPE: Schema = Schema::plain("ConfigureHealthCheckType", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME).required(),
+    Member::same("HealthCheck", &HEALTH_CHECK).required(),]));
+pub static CREATE_LOAD_BALANCER_TYPE: Schema = Schema::plain("CreateLoadBalancerType", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME).required(),
+    Member::same("Listeners", &LISTENERS).required(),
+    Member::same("AvailabilityZones", &TEXTS).required(),]));
+pub static CREATED_TYPE: Schema = Schema::plain("CreatedType", Kind::Structure(&[
+    Member::same("DNSName", &schema::STRING),]));
+pub static DELETED_TYPE: Schema = Schema::plain("DeletedType", Kind::Structure(&[]));
+pub static DESCRIBE_INSTANCE_HEALTH_TYPE: Schema = Schema::plain("DescribeInstanceHealthType", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME).required(),
+    Member::same("Instances", &INSTANCES),
+    Member::named("InstanceIds", "instances", "instances", &TEXTS),]));
 pub static DESCRIBE_LOAD_BALANCERS_TYPE: Schema = Schema::plain("DescribeLoadBalancersType", Kind::Structure(&[
-    Member::same("LoadBalancerNames", &NAMES),]));
-pub static LOAD_BALANCER_DESCRIPTION: Schema = Schema::plain("LoadBalancerDescription", Kind::Structure(&[
+    Member::same("LoadBalancerNames", &NAMES),
     Member::same("LoadBalancerName", &NAME),]));
+pub static HEALTH_CHECK: Schema = Schema::plain("HealthCheck", Kind::Structure(&[
+    Member::same("Target", &schema::STRING).required(),
+    Member::same("Interval", &schema::INTEGER).required(),
+    Member::same("Timeout", &schema::INTEGER).required(),
+    Member::same("UnhealthyThreshold", &schema::INTEGER).required(),
+    Member::same("HealthyThreshold", &schema::INTEGER).required(),]));
+pub static HEALTH_CHECK_TYPE: Schema = Schema::plain("HealthCheckType", Kind::Structure(&[
+    Member::same("HealthCheck", &HEALTH_CHECK),]));
+pub static INSTANCE: Schema = Schema::plain("Instance", Kind::Structure(&[
+    Member::same("InstanceId", &schema::STRING),]));
+pub static INSTANCE_STATE: Schema = Schema::plain("InstanceState", Kind::Structure(&[
+    Member::same("InstanceId", &schema::STRING),
+    Member::same("State", &schema::STRING),
+    Member::same("ReasonCode", &schema::STRING),
+    Member::same("Description", &schema::STRING),]));
+pub static INSTANCE_STATES: Schema = Schema::plain("InstanceStates", Kind::List(&INSTANCE_STATE, "member"));
+pub static INSTANCE_STATES_TYPE: Schema = Schema::plain("InstanceStatesType", Kind::Structure(&[
+    Member::same("InstanceStates", &INSTANCE_STATES),]));
+pub static INSTANCES: Schema = Schema::plain("Instances", Kind::List(&INSTANCE, "member"));
+pub static INSTANCES_OF_LOAD_BALANCER_TYPE: Schema = Schema::plain("InstancesOfLoadBalancerType", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME).required(),
+    Member::same("Instances", &INSTANCES).required(),]));
+pub static INSTANCES_TYPE: Schema = Schema::plain("InstancesType", Kind::Structure(&[
+    Member::same("Instances", &INSTANCES),]));
+pub static LISTENER: Schema = Schema::plain("Listener", Kind::Structure(&[
+    Member::same("LoadBalancerPort", &schema::INTEGER).required(),
+    Member::same("InstancePort", &schema::INTEGER).required(),
+    Member::same("Protocol", &schema::STRING).required(),]));
+pub static LISTENERS: Schema = Schema::plain("Listeners", Kind::List(&LISTENER, "member"));
+pub static LOAD_BALANCER_DESCRIPTION: Schema = Schema::plain("LoadBalancerDescription", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME),
+    Member::same("DNSName", &schema::STRING),
+    Member::same("Listeners", &LISTENERS),
+    Member::same("AvailabilityZones", &TEXTS),
+    Member::same("Instances", &INSTANCES),
+    Member::same("HealthCheck", &HEALTH_CHECK),
+    Member::same("CreatedTime", &schema::TIMESTAMP),]));
 pub static LOAD_BALANCER_DESCRIPTIONS: Schema = Schema::plain("LoadBalancerDescriptions", Kind::List(&LOAD_BALANCER_DESCRIPTION, "member"));
+pub static LOAD_BALANCER_NAME_TYPE: Schema = Schema::plain("LoadBalancerNameType", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME).required(),]));
 pub static LOAD_BALANCERS_TYPE: Schema = Schema::plain("LoadBalancersType", Kind::Structure(&[
     Member::same("LoadBalancerDescriptions", &LOAD_BALANCER_DESCRIPTIONS),]));
 pub static NAME: Schema = Schema::bounded("Name", Kind::String(None, &[]), Some(1), Some(255));
 pub static NAMES: Schema = Schema::plain("Names", Kind::List(&NAME, "member"));
+pub static TEXTS: Schema = Schema::plain("Texts", Kind::List(&schema::STRING, "member"));
+pub static ZONES_OF_LOAD_BALANCER_TYPE: Schema = Schema::plain("ZonesOfLoadBalancerType", Kind::Structure(&[
+    Member::same("LoadBalancerName", &NAME).required(),
+    Member::same("AvailabilityZones", &TEXTS).required(),]));
+pub static ZONES_TYPE: Schema = Schema::plain("ZonesType", Kind::Structure(&[
+    Member::same("AvailabilityZones", &TEXTS),]));

@@ -82,7 +82,7 @@ fn forms_of_versions_and_scopes() {
     assert_eq!(asked(&headers, &format!("{tags}2011-01-01")), "autoscaling.DescribeTags");
     assert_eq!(asked(&headers, &format!("{tags}2016-11-15")), "ec2.DescribeTags");
     assert_eq!(asked(&headers, &format!("{tags}2015-12-01")), "elbv2.DescribeTags");
-    assert_eq!(asked(&headers, &format!("{tags}2012-06-01")), "InvalidAction", "classic load balancers");
+    assert_eq!(asked(&headers, &format!("{tags}2012-06-01")), "elb.DescribeTags");
     assert_eq!(asked(&headers, "Action=PutMetricData&Version=2010-08-01"), "cloudwatch.PutMetricData");
     assert_eq!(asked(&headers, "Action=Nonsense&Version=2016-11-15"), "InvalidAction");
     assert_eq!(asked(&headers, "Action=DescribeTags"), "InvalidAction", "no version and no scope");

@@ -38,14 +38,15 @@ pub struct Candidate {
 /// Positions of the candidates that may take requests.
 ///
 /// Healthy and unchecked ones; if there are none, every one that is not draining or unused ("fail open": a wrong
-/// health check then costs less than refusing everybody). Empty means 503.
-pub fn routable(candidates: &[Candidate]) -> Vec<u32> {
+/// health check then costs less than refusing everybody), unless `fail_open` is false, as under classic load balancers. Empty
+/// means 503.
+pub fn routable(candidates: &[Candidate], fail_open: bool) -> Vec<u32> {
     let of = |wanted: fn(TargetState) -> bool| -> Vec<u32> {
         let all = candidates.iter().enumerate();
         all.filter(|(_, c)| wanted(c.state)).filter_map(|(i, _)| u32::try_from(i).ok()).collect()
     };
     let good = of(|s| matches!(s, TargetState::Healthy | TargetState::Unavailable));
-    if !good.is_empty() {
+    if !good.is_empty() || !fail_open {
         return good;
     }
     of(|s| matches!(s, TargetState::Initial | TargetState::Unhealthy))
@@ -72,8 +73,8 @@ pub struct Selector {
 
 impl Selector {
     /// Prepares the choice among the routable ones of `candidates`.
-    pub fn build(algorithm: Algorithm, candidates: &[Candidate]) -> Selector {
-        let members = routable(candidates);
+    pub fn build(algorithm: Algorithm, candidates: &[Candidate], fail_open: bool) -> Selector {
+        let members = routable(candidates, fail_open);
         let share = |&m: &u32| u64::from(candidates[m as usize].share.clamp(1, SHARE_FULL));
         let even = members.iter().all(|m| share(m) == u64::from(SHARE_FULL));
         let mut sum = 0;

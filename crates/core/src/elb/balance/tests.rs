@@ -17,20 +17,20 @@ fn who_may_take_requests() {
         (&[Draining, Healthy], &[1]),
     ];
     for (states, want) in table {
-        assert_eq!(routable(&full(states)), *want, "{states:?}");
+        assert_eq!(routable(&full(states), true), *want, "{states:?}");
     }
 }
 
 #[test]
 fn round_robin_takes_turns() {
-    let selector = Selector::build(Algorithm::RoundRobin, &full(&[Healthy, Unhealthy, Healthy]));
+    let selector = Selector::build(Algorithm::RoundRobin, &full(&[Healthy, Unhealthy, Healthy]), true);
     let got: Vec<_> = (0..4).map(|k| selector.pick(k, |_| 0).unwrap()).collect();
     assert_eq!(got, [0, 2, 0, 2]);
 }
 
 #[test]
 fn least_outstanding_picks_the_idlest_and_breaks_ties_in_turn() {
-    let selector = Selector::build(Algorithm::LeastOutstandingRequests, &full(&[Healthy; 3]));
+    let selector = Selector::build(Algorithm::LeastOutstandingRequests, &full(&[Healthy; 3]), true);
     let load = [4, 1, 2];
     assert_eq!(selector.pick(0, |m| load[m as usize]), Some(1));
     let ties: Vec<_> = (0..3).map(|k| selector.pick(k, |_| 7).unwrap()).collect();
@@ -60,7 +60,7 @@ fn slow_start_grows_linearly() {
         assert_eq!(slow_start_share(age, slow), want, "{age} of {slow}");
     }
     let candidates = [Candidate { state: Healthy, share: 250 }, Candidate { state: Healthy, share: 1000 }];
-    let selector = Selector::build(Algorithm::RoundRobin, &candidates);
+    let selector = Selector::build(Algorithm::RoundRobin, &candidates, true);
     assert!(selector.wants_random_key());
     let first = (0..1250).filter(|&k| selector.pick(k, |_| 0) == Some(0)).count();
     assert_eq!(first, 250);
@@ -86,10 +86,10 @@ proptest! {
         algorithm in prop_oneof![Just(Algorithm::RoundRobin), Just(Algorithm::LeastOutstandingRequests), Just(Algorithm::WeightedRandom)],
     ) {
         let candidates: Vec<_> = set.into_iter().map(|(state, share)| Candidate { state, share }).collect();
-        let selector = Selector::build(algorithm, &candidates);
+        let selector = Selector::build(algorithm, &candidates, true);
         match selector.pick(key, |m| m) {
             Some(m) => {
-                prop_assert!(routable(&candidates).contains(&m));
+                prop_assert!(routable(&candidates, true).contains(&m));
                 prop_assert!(!matches!(candidates[m as usize].state, Draining | Unused));
             }
             None => prop_assert!(candidates.iter().all(|c| matches!(c.state, Draining | Unused))),
@@ -99,7 +99,7 @@ proptest! {
     /// Over whole rounds, round robin is perfectly even.
     #[test]
     fn round_robin_is_even(n in 1usize..12, rounds in 1u64..10, start in 0u64..1000) {
-        let selector = Selector::build(Algorithm::RoundRobin, &full(&vec![Healthy; n]));
+        let selector = Selector::build(Algorithm::RoundRobin, &full(&vec![Healthy; n]), true);
         let mut counts = vec![0u64; n];
         for k in 0..rounds * n as u64 {
             counts[selector.pick(start + k, |_| 0).unwrap() as usize] += 1;

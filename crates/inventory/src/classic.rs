@@ -1,0 +1,80 @@
+//! Classic load balancers over the store: the record and the target group of its instances change together, in one transaction.
+
+use std::sync::Arc;
+
+use puffer_core::Timestamp;
+use puffer_core::ec2::AddressHold;
+use puffer_core::elb::classic::ClassicLoadBalancer;
+use puffer_core::elb::{Target, TargetGroup};
+use puffer_store::{Reader, Transaction};
+
+use crate::nodes;
+
+/// Stores a load balancer together with the target group of its instances.
+pub fn put(tx: &mut Transaction<'_>, balancer: ClassicLoadBalancer) -> Arc<ClassicLoadBalancer> {
+    let group = balancer.target_group();
+    if tx.get::<TargetGroup>(&group.arn).as_deref() != Some(&group) {
+        tx.put(group);
+    }
+    tx.put(balancer)
+}
+
+/// Takes a load balancer away, with the registrations of its instances. Its nodes' addresses become free once nobody is connected
+/// there any more.
+pub fn remove(tx: &mut Transaction<'_>, balancer: &ClassicLoadBalancer, now: Timestamp) {
+    for target in tx.list_by::<Target>("target_group", &balancer.arn) {
+        tx.delete::<Target>(&Target::key_of(&balancer.arn, &target.id, target.port));
+    }
+    for hold in tx.list_by::<AddressHold>("holder", &balancer.arn) {
+        nodes::release(tx, &hold.subnet_id, hold.address, now);
+    }
+    tx.delete::<TargetGroup>(&balancer.arn);
+    tx.delete::<ClassicLoadBalancer>(&balancer.name);
+}
+
+/// The registered instances in the order of their registration; those that are on their way out included.
+pub fn registrations(reader: &Reader<'_>, balancer: &ClassicLoadBalancer) -> Vec<Arc<Target>> {
+    let mut found = reader.list_by::<Target>("target_group", &balancer.arn);
+    found.sort_by(|a, b| (a.registered_at, &a.id).cmp(&(b.registered_at, &b.id)));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use puffer_core::ec2::InstanceState;
+    use puffer_core::elb::TargetState;
+    use puffer_core::elb::classic::WHOLE_INSTANCE;
+
+    use super::*;
+    use crate::fixtures::{NOW, classic, edit, instance, store};
+    use crate::targets::{self, TargetDescription, health_of, is_in_use};
+
+    #[tokio::test]
+    async fn instances_are_targets_of_a_group_that_comes_and_goes_with_the_load_balancer() {
+        let (_dir, store) = store();
+        let balancer = classic("web");
+        let arn = balancer.arn.clone();
+        let one = [TargetDescription::of("i-1")];
+        edit(&store, |tx| {
+            put(tx, balancer.clone());
+            tx.put(instance("i-1", InstanceState::Running, "10.0.0.4".parse().unwrap()));
+        })
+        .await;
+        edit(&store, |tx| targets::register(tx, &arn, &one, NOW)).await.unwrap();
+        let health = || store.read(|r| health_of(r, &arn, "i-1")).map(|t| (t.state, t.port));
+        assert!(store.read(|r| is_in_use(r, &arn)), "its instances are checked, whatever listens");
+        assert_eq!(health(), Some((TargetState::Initial, WHOLE_INSTANCE)));
+        edit(&store, |tx| targets::deregister(tx, &arn, &one, NOW)).await.unwrap();
+        assert_eq!(health(), Some((TargetState::Draining, WHOLE_INSTANCE)));
+        assert_eq!(store.read(|r| registrations(r, &balancer)).len(), 1);
+
+        let mut changed = balancer.clone();
+        changed.attributes.draining = true;
+        edit(&store, |tx| put(tx, changed.clone())).await;
+        assert_eq!(store.get::<TargetGroup>(&arn).map(|g| g.deregistration_delay_s()), Some(300));
+        edit(&store, |tx| remove(tx, &changed, NOW)).await;
+        assert!(store.list::<TargetGroup>().is_empty() && store.list::<Target>().is_empty());
+        assert!(store.list::<ClassicLoadBalancer>().is_empty());
+        assert!(!store.read(|r| is_in_use(r, &arn)));
+    }
+}
