@@ -64,6 +64,10 @@ impl Client {
         self.call(&puffer_shapes::elbv2::SERVICE, action, params).await
     }
 
+    pub(crate) async fn elb(&self, action: &str, params: &[(&str, &str)]) -> Result<Answer, Refused> {
+        self.call(&puffer_shapes::elb::SERVICE, action, params).await
+    }
+
     pub(crate) async fn sns(&self, action: &str, params: &[(&str, &str)]) -> Result<Answer, Refused> {
         self.call(&puffer_shapes::sns::SERVICE, action, params).await
     }

@@ -140,6 +140,8 @@ pub(crate) struct GroupPlan {
     /// From a launch configuration instead of a template.
     pub(crate) by_configuration: bool,
     pub(crate) has_target_group: bool,
+    /// That target group is a classic load balancer's.
+    pub(crate) is_classic: bool,
     pub(crate) health_check_elb: bool,
     pub(crate) grace_s: u32,
     pub(crate) warmup_s: Option<u32>,
@@ -259,6 +261,8 @@ fn group(n: usize, d: &mut Pcg64) -> GroupPlan {
         zones: d.random_range(1..=ZONES.len()),
         by_configuration: chance(d, 0.3),
         has_target_group,
+        // Every other group, without a die of its own.
+        is_classic: has_target_group && n % 2 == 1,
         health_check_elb: has_target_group && chance(d, 0.7),
         grace_s: *one_of(d, &[0, 10, 60]).unwrap_or(&0),
         warmup_s: chance(d, 0.7).then(|| d.random_range(0..120)),

@@ -43,8 +43,10 @@ pub(crate) async fn set_up(world: &Arc<World>, client: &Client) -> Done {
         listen(client).await?;
     }
     for group in &world.plan.groups {
-        if group.has_target_group {
-            balance(world, client, &group.name).await?;
+        match (group.has_target_group, group.is_classic) {
+            (true, true) => balance_classic(client, &group.name).await?,
+            (true, false) => balance(world, client, &group.name).await?,
+            (false, _) => {}
         }
         ok("group", make_group(world, client, group).await)?;
         put_policies(client, group).await?;
@@ -124,6 +126,35 @@ async fn balance(world: &Arc<World>, client: &Client, group: &str) -> Done {
     ok("listener", client.elbv2("CreateListener", &listener).await).map(drop)
 }
 
+/// A classic load balancer of the group's name.
+async fn balance_classic(client: &Client, group: &str) -> Done {
+    let name = ("LoadBalancerName", group);
+    let zones: Vec<String> = (1..=ZONES.len()).map(|n| format!("AvailabilityZones.member.{n}")).collect();
+    let mut balancer = vec![
+        name,
+        ("Listeners.member.1.Protocol", "HTTP"),
+        ("Listeners.member.1.LoadBalancerPort", "80"),
+        ("Listeners.member.1.InstancePort", "80"),
+    ];
+    balancer.extend(zones.iter().map(String::as_str).zip(ZONES.iter().copied()));
+    ok("classic load balancer", client.elb("CreateLoadBalancer", &balancer).await)?;
+    let check = [
+        name,
+        ("HealthCheck.Target", "HTTP:80/"),
+        ("HealthCheck.Interval", "5"),
+        ("HealthCheck.Timeout", "2"),
+        ("HealthCheck.UnhealthyThreshold", "2"),
+        ("HealthCheck.HealthyThreshold", "2"),
+    ];
+    ok("health check", client.elb("ConfigureHealthCheck", &check).await)?;
+    let draining = [
+        name,
+        ("LoadBalancerAttributes.ConnectionDraining.Enabled", "true"),
+        ("LoadBalancerAttributes.ConnectionDraining.Timeout", "15"),
+    ];
+    ok("attributes", client.elb("ModifyLoadBalancerAttributes", &draining).await).map(drop)
+}
+
 /// Makes a group of the plan, at the beginning or again after it was deleted.
 pub(crate) async fn make_group(
     world: &Arc<World>,
@@ -185,8 +216,10 @@ pub(crate) async fn make_group(
         params.extend([(key.as_str(), tag.0), (value.as_str(), tag.1)]);
     }
     let target_group = target_group_of(world, &group.name).filter(|_| group.has_target_group);
-    if let Some(arn) = &target_group {
-        params.push(("TargetGroupARNs.member.1", arn));
+    match &target_group {
+        Some(_) if group.is_classic => params.push(("LoadBalancerNames.member.1", &group.name)),
+        Some(arn) => params.push(("TargetGroupARNs.member.1", arn)),
+        None => {}
     }
     client.autoscaling("CreateAutoScalingGroup", &params).await.map(drop)
 }
@@ -195,7 +228,8 @@ pub(crate) async fn make_group(
 pub(crate) fn target_group_of(world: &World, name: &str) -> Option<String> {
     let server = world.server()?;
     let all = server.store.list::<puffer_core::elb::TargetGroup>();
-    all.iter().find(|t| t.name == name).map(|t| t.arn.clone())
+    let is_its = |own: &str| own == name || own.strip_prefix("classic/") == Some(name);
+    all.iter().find(|t| is_its(&t.name)).map(|t| t.arn.clone())
 }
 
 /// The policies of a group of the plan, with alarms for those that need some.

@@ -97,11 +97,11 @@ seen["check"] = [found.target, found.interval, found.timeout, found.unhealthy_th
 balancer.enable_zones(["us-east-1b"])
 balancer.disable_zones("us-east-1a")
 ids = [i.instance_id for i in now().instances]
-seen["registered"] = [i.instance_id for i in elb.register_instances("walk-2009", ids)] == ids
+seen["registered"] = [i.id for i in elb.register_instances("walk-2009", ids)] == ids
 shown = elb.get_all_load_balancers("walk-2009")[0]
 seen["balancer"] = [
     shown.name, [list(l.get_tuple()) for l in shown.listeners], list(shown.availability_zones),
-    [i.instance_id for i in shown.instances] == ids, shown.health_check.target]
+    [i.id for i in shown.instances] == ids, shown.health_check.target]
 health = elb.describe_instance_health("walk-2009", ids)
 seen["health"] = [[h.instance_id == ids[0], h.state, h.reason_code] for h in health]
 balancer.deregister_instances(ids)
@@ -130,7 +130,7 @@ until(lambda: refused(group.delete) is None, "the end of the group")
 fronted.shutdown_instances()
 until(lambda: refused(fronted.delete) is None, "the end of the group behind the load balancer")
 elb.delete_load_balancer("walk-2009")
-seen["load_balancers"] = len(elb.get_all_load_balancers())
+seen["load_balancers"] = len([b for b in elb.get_all_load_balancers() if b.name == "walk-2009"])
 config.delete()
 seen["left"] = len(autoscaling.get_all_groups(["walk-2009"]))
 json.dump(seen, sys.stdout)

@@ -105,18 +105,23 @@ elb.set_lb_policies_of_listener("walk-2", 80, "sticky")
 draining = ConnectionDrainingAttribute()
 draining.enabled, draining.timeout = True, 2
 elb.modify_lb_attribute("walk-2", "connectionDraining", draining)
-autoscaling.attach_load_balancers("walk-2", ["walk-2"])
-ids = sorted(i.instance_id for i in now().instances)
-shown = until(lambda: [b for b in elb.get_all_load_balancers(["walk-2"]) if len(b.instances) == len(ids)], "its instances")[0]
+fronted = AutoScalingGroup(
+    group_name="walk-2-elb", launch_config=config, availability_zones=["us-east-1a"], load_balancers=["walk-2"], min_size=2,
+    max_size=2)
+autoscaling.create_auto_scaling_group(fronted)
+shown = until(lambda: [b for b in elb.get_all_load_balancers(["walk-2"]) if len(b.instances) == 2], "its instances")[0]
+found = autoscaling.get_all_groups(["walk-2-elb"])[0]
+ids = sorted(i.instance_id for i in found.instances)
+seen["group_balancers"] = list(found.load_balancers)
 seen["balancer"] = [
     shown.name, [list(l.get_tuple()) for l in shown.listeners], list(shown.availability_zones),
     sorted(i.id for i in shown.instances) == ids, shown.health_check.target, shown.policies.lb_cookie_stickiness_policies[0].policy_name]
 seen["health"] = sorted({h.state for h in shown.get_instance_health()})
 seen["cross_zone"] = elb.get_lb_attribute("walk-2", "crossZoneLoadBalancing")
-seen["group_balancers"] = list(now().load_balancers)
-autoscaling.detach_load_balancers("walk-2", ["walk-2"])
-until(lambda: not elb.get_all_load_balancers(["walk-2"])[0].instances, "the detachment")
-seen["deleted"] = balancer.delete() and not elb.get_all_load_balancers()
+autoscaling.delete_auto_scaling_group("walk-2-elb", force_delete=True)
+until(lambda: not autoscaling.get_all_groups(["walk-2-elb"]), "the end of the group behind the load balancer")
+balancer.delete()
+seen["deleted"] = "walk-2" not in [b.name for b in elb.get_all_load_balancers()]
 victim = now().instances[0].instance_id
 autoscaling.terminate_instance(victim, decrement_capacity=True)
 until(lambda: in_service(2), "two left")

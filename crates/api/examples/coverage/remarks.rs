@@ -8,6 +8,7 @@ pub(crate) fn title(service: &str) -> &str {
         "cloudwatch" => "CloudWatch",
         "cloudwatch_2009" => "CloudWatch (2009)",
         "ec2" => "EC2",
+        "elb" => "Elastic Load Balancing (2012, classic load balancers)",
         "elb_2009" => "Elastic Load Balancing (2009)",
         "elbv2" => "Elastic Load Balancing v2",
         "sns" => "Simple Notification Service",
@@ -37,7 +38,14 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
         "autoscaling_2009" => {
             "For clients from before 2011: the same groups in the words of that day, and triggers. Refused: CustomUnit."
         }
-        "elb_2009" => "There are no classic load balancers, so the list of them is empty.",
+        "elb" => {
+            "Classic load balancers over HTTP/1.1 and TCP, really carrying traffic. HTTPS and SSL are refused: there is no TLS yet. \
+             Requests that find no instance are refused at once rather than queued, so there are no surge queue metrics. A new load \
+             balancer without security groups has the VPC's default one."
+        }
+        "elb_2009" => {
+            "For clients from before 2011: the same classic load balancers in the words of that day."
+        }
         "elbv2" => {
             "Application load balancers over HTTP/1.1. Network and gateway load balancers, TLS, HTTP/2 and IPv6 are refused \
              with an error that says so."
@@ -58,6 +66,7 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
         "autoscaling" => autoscaling(operation),
         "cloudwatch" => cloudwatch(operation),
         "ec2" => ec2(operation),
+        "elb" => elb(operation),
         "elbv2" => elbv2(operation),
         "sns" => sns(operation),
         "sqs" => sqs(operation),
@@ -76,12 +85,10 @@ pub(crate) fn operation(service: &str, operation: &str) -> Option<&'static str> 
 const NONE_EXIST: &str = "Always empty: there are none.";
 
 fn autoscaling(operation: &str) -> Option<&'static str> {
-    const NO_CLASSIC: &str =
-        "There are no classic load balancers: any name is refused as one that does not exist.";
     Some(match operation {
         "CreateAutoScalingGroup" => {
             "From a launch template, a launch configuration, a mixed instances policy or an instance. Refused: PlacementGroup, \
-             CapacityReservationSpecification, Operator, LoadBalancerNames, the health check types EBS and VPC_LATTICE, Lambda \
+             CapacityReservationSpecification, Operator, the health check types EBS and VPC_LATTICE, Lambda \
              termination policies, the strategy `reservations-then-balanced`; in a mixed instances policy DistributionSegments, \
              BaselineEbsBandwidthMbps and BaselinePerformanceFactors."
         }
@@ -93,10 +100,9 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
              is shown and changes nothing: disks are local, and there is no traffic to them to set apart."
         }
         "AttachTrafficSources" | "DetachTrafficSources" => {
-            "Target groups. Refused: classic load balancers, VPC Lattice."
+            "Target groups, and classic load balancers by name. Refused: VPC Lattice."
         }
-        "AttachLoadBalancers" | "DetachLoadBalancers" => NO_CLASSIC,
-        "DescribeLoadBalancers" => NONE_EXIST,
+        "AttachLoadBalancers" | "DetachLoadBalancers" => "Classic load balancers, by name.",
         "DescribeAccountLimits" => {
             "The counts are true; the maxima are AWS's default quotas and not enforced."
         }
@@ -162,6 +168,23 @@ fn ec2(operation: &str) -> Option<&'static str> {
         "DescribeAddresses" => NONE_EXIST,
         "DescribeInstanceCreditSpecifications" => "Always `unlimited`: credits do not ration the CPU.",
         "DescribeRegions" => "The server's own region.",
+        _ => return None,
+    })
+}
+
+fn elb(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "CreateLoadBalancer" | "CreateLoadBalancerListeners" => {
+            "HTTP in front of HTTP, TCP in front of TCP. Refused: HTTPS, SSL, certificates."
+        }
+        "ConfigureHealthCheck" => "HTTP and TCP. Refused: HTTPS, SSL.",
+        "ModifyLoadBalancerAttributes" => "Refused: access logs.",
+        "CreateLoadBalancerPolicy" => {
+            "Stickiness by either cookie, and the proxy protocol. Refused: the types that need TLS."
+        }
+        "DescribeLoadBalancerPolicies" => "There are no predefined policies: AWS's are all about TLS.",
+        "SetLoadBalancerListenerSSLCertificate" => "Always refused: there is no TLS yet.",
+        "EnableAvailabilityZonesForLoadBalancer" => "By the zone's default subnet.",
         _ => return None,
     })
 }

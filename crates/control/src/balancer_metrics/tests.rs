@@ -82,6 +82,35 @@ fn differences_are_published_when_the_minute_is_over() {
 }
 
 #[test]
+fn classic_load_balancers_have_metrics_of_their_own() {
+    const CLASSIC: &str = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/old";
+    let classic = |mut report: Report| {
+        let scopes = report.counters.iter_mut().map(|c| &mut c.scope);
+        for scope in scopes.chain(report.hosts.iter_mut().map(|h| &mut h.scope)) {
+            scope.load_balancer = CLASSIC.into();
+            scope.target_group = scope.target_group.take().map(|_| CLASSIC.into());
+            scope.zone = Some("us-east-1a".into());
+        }
+        report
+    };
+    let minute = NOW.floor_to(60);
+    let end = minute + Duration::from_secs(60);
+    let mut book = Book::default();
+    book.take(&classic(report(1, 0)), &Periods::default(), minute, minute);
+    let due = book.take(&classic(report(1, 8)), &Periods::default(), minute, end);
+    let dimensions = [("LoadBalancerName", "old"), ("AvailabilityZone", "us-east-1a")];
+    let mut names: Vec<&str> = Vec::new();
+    for d in &due {
+        assert_eq!(d.what.metric, MetricId::new("AWS/ELB", &d.what.metric.name, &dimensions));
+        names.push(&d.what.metric.name);
+    }
+    names.sort_unstable();
+    let want = ["HTTPCode_Backend_2XX", "HealthyHostCount", "Latency", "RequestCount", "UnHealthyHostCount"];
+    assert_eq!(names, want, "each once, although the target group was counted too");
+    assert_eq!(value(&due, "RequestCount", 2), Some(8.0));
+}
+
+#[test]
 fn tags_make_seconds() {
     let periods = Periods(HashMap::from([(TG.to_owned(), 1)]));
     let mut book = Book::default();

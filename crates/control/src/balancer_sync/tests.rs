@@ -51,6 +51,69 @@ async fn the_snapshot_says_everything() {
 }
 
 #[tokio::test]
+async fn a_classic_load_balancer_is_one_target_group_that_listeners_ask_on_their_ports() {
+    use puffer_balancer::config::{
+        ClassicStickiness, HealthCheckProtocol, ListenerProtocol, LoadBalancerKind,
+    };
+    use puffer_core::elb::classic::{
+        CheckTarget, ClassicHealthCheck, ClassicListener, Policy, PolicyKind, Protocol, WHOLE_INSTANCE,
+    };
+    let w = World::new();
+    let like = crate::elb_fixtures::balancer();
+    let arn = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/old";
+    let listener =
+        |port, protocol, instance_port, policies| ClassicListener { port, protocol, instance_port, policies };
+    let classic = ClassicLoadBalancer {
+        name: "old".into(),
+        arn: arn.into(),
+        dns_name: like.dns_name,
+        scheme: like.scheme,
+        vpc_id: like.vpc_id,
+        nodes: like.nodes,
+        security_groups: Vec::new(),
+        listeners: vec![
+            listener(80, Protocol::Http, 8080, vec!["sticky".into()]),
+            listener(25, Protocol::Tcp, 2525, Vec::new()),
+        ],
+        health_check: ClassicHealthCheck {
+            target: CheckTarget::Http { port: 81, path: "/up".into() },
+            ..ClassicHealthCheck::of_new(80)
+        },
+        attributes: Default::default(),
+        policies: vec![
+            Policy { name: "sticky".into(), kind: PolicyKind::LbCookie { expiration_s: Some(9) } },
+            Policy { name: "proxy".into(), kind: PolicyKind::ProxyProtocol { on: true } },
+        ],
+        backend_policies: [(2525, vec!["proxy".to_owned()])].into(),
+        created_at: NOW,
+        tags: Default::default(),
+    };
+    w.edit(|tx| {
+        puffer_inventory::classic::put(tx, classic);
+        tx.put(crate::elb_fixtures::instance(puffer_core::ec2::InstanceState::Running));
+        let one = puffer_inventory::targets::TargetDescription::of("i-1");
+        puffer_inventory::targets::register(tx, arn, &[one], NOW)
+    })
+    .await
+    .unwrap();
+    let config = w.store.read(|r| snapshot(r, PortPolicy::by(|p| p + 1)));
+    let lb = &config.load_balancers[0];
+    assert_eq!((lb.kind, lb.arn.as_str()), (LoadBalancerKind::Classic, arn));
+    let [http, tcp] = [0, 1].map(|at: usize| lb.listeners[at].classic.clone().unwrap());
+    assert_eq!(lb.listeners[1].protocol, ListenerProtocol::Tcp);
+    assert_eq!((lb.listeners[0].bind_port, http.target_port, tcp.target_port), (81, 8081, 2526));
+    assert_eq!(http.stickiness, Some(ClassicStickiness::LbCookie { duration_s: Some(9) }));
+    assert!(tcp.proxy_protocol && !http.proxy_protocol);
+    let group = &config.target_groups[0];
+    assert_eq!((group.targets[0].id.as_str(), group.targets[0].port), ("i-1", WHOLE_INSTANCE));
+    let check = &group.health_check;
+    assert_eq!((check.protocol, check.port), (HealthCheckProtocol::Http, Some(82)));
+    assert_eq!((check.first_threshold, check.healthy_threshold), (10, 10));
+    assert!(!group.attributes.fail_open && !group.attributes.cross_zone);
+    assert_eq!(group.attributes.deregistration_delay_s, 0);
+}
+
+#[tokio::test]
 async fn a_balancer_becomes_active_and_nothing_is_applied_twice() {
     let w = World::new();
     let sync = sync(&w);

@@ -1,4 +1,4 @@
-//! Users who attach target groups to groups and detach them, by both families of calls.
+//! Users who attach target groups and classic load balancers to groups and detach them, by both families of calls.
 
 use std::time::Duration;
 
@@ -26,7 +26,19 @@ impl Actor for Traffic {
         let Some(plan) = stage.planned(dice).filter(|g| g.has_target_group) else { return };
         let Some(arn) = target_group_of(stage.world, &plan.name) else { return };
         let verb = if chance(dice, 0.6) { "Attach" } else { "Detach" };
-        if chance(dice, 0.5) {
+        let by_sources = !chance(dice, 0.5);
+        if plan.is_classic {
+            let sources = [
+                ("TrafficSources.member.1.Identifier", plan.name.as_str()),
+                ("TrafficSources.member.1.Type", "elb"),
+            ];
+            let names = [("LoadBalancerNames.member.1", plan.name.as_str())];
+            return match by_sources {
+                true => stage.ask(&format!("{verb}TrafficSources"), &plan.name, &sources).await,
+                false => stage.ask(&format!("{verb}LoadBalancers"), &plan.name, &names).await,
+            };
+        }
+        if !by_sources {
             let params = [("TargetGroupARNs.member.1", &*arn)];
             return stage.ask(&format!("{verb}LoadBalancerTargetGroups"), &plan.name, &params).await;
         }
