@@ -1,7 +1,6 @@
 """What replaces instances, through boto3: instance refresh, maintenance policy, maximum lifetime."""
 
 import subprocess
-import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -265,7 +264,7 @@ def test_replacements_go_on_while_the_group_scales_and_instances_die(fleet):
     f.start("2", MinHealthyPercentage=75, MaxHealthyPercentage=125)
     f.autoscaling.set_desired_capacity(AutoScalingGroupName=f.name, DesiredCapacity=6)
     f.ec2.terminate_instances(InstanceIds=[sorted(f.ids())[0]])
-    time.sleep(0.2)
+    until(lambda: len(f.instances()) >= 6, "the larger group")
     f.autoscaling.set_desired_capacity(AutoScalingGroupName=f.name, DesiredCapacity=3)
     assert f.followed()[0]["Status"] == "Successful"
     f.settled(3)

@@ -10,8 +10,9 @@ use puffer_core::autoscaling::{
 };
 use puffer_core::elb::{Target, TargetGroup, TargetState, TargetType};
 use puffer_core::event::Event;
-use puffer_inventory::{instances, targets};
+use puffer_inventory::{instances, refreshes, targets};
 
+use super::hook_tests::at_once;
 use super::tests::World;
 use crate::Reconciler;
 use crate::elb_fixtures::{put_listener, target_group};
@@ -197,4 +198,26 @@ async fn a_way_back_that_is_cut_off_is_gone_to_its_end() {
     w.converge().await;
     assert_eq!((w.in_service(), w.the_group().launch_backoff), (3, None));
     assert!(!w.in_service_ids().contains(&draining[0]));
+}
+
+#[tokio::test]
+async fn who_drains_when_a_refresh_begins_never_comes_back() {
+    let mut w = world(|_| ()).await;
+    let draining = w.shrink_to(2).await;
+    let now = w.now();
+    w.store.transact(|tx| refreshes::start(tx, "g", "r", at_once(), None, now)).await.unwrap();
+    w.settle().await;
+    w.set_desired(3).await;
+    w.settle().await;
+    let now = w.now();
+    w.store.transact(|tx| refreshes::cancel(tx, "g", false, now)).await.unwrap();
+    w.settle().await;
+    w.set_desired(4).await;
+    w.settle().await;
+    let member = w.store.get::<Member>(&draining[0]).unwrap();
+    assert_eq!((member.state, member.scaled_in), (S::Terminating, false));
+    w.drained().await;
+    w.converge().await;
+    assert_eq!(w.in_service(), 4);
+    assert!(w.store.get::<Member>(&draining[0]).is_none());
 }

@@ -30,6 +30,23 @@ fn end_hook(g: &mut Group) {
     g.hooks.insert("out".into(), hook(Transition::Terminating, HookResult::Continue));
 }
 
+/// A refresh that replaces all it can at once.
+pub(super) fn at_once() -> RefreshPreferences {
+    RefreshPreferences {
+        min_healthy: 0,
+        max_healthy: None,
+        warmup_s: 0,
+        checkpoints: vec![],
+        checkpoint_delay_s: 0,
+        skip_matching: false,
+        auto_rollback: false,
+        protected: Reserved::Ignore,
+        standby: Reserved::Ignore,
+        alarms: vec![],
+        bake_s: 0,
+    }
+}
+
 impl World {
     fn in_state(&self, state: S) -> Vec<Arc<Member>> {
         self.members().into_iter().filter(|m| m.state == state).collect()
@@ -272,20 +289,7 @@ async fn a_retained_instance_stays_uncounted_until_a_user_ends_it() {
     w.clock.advance(Duration::from_secs(1));
     let now = w.now();
     let serving = w.in_state(S::InService)[0].instance_id.clone();
-    let preferences = RefreshPreferences {
-        min_healthy: 0,
-        max_healthy: None,
-        warmup_s: 0,
-        checkpoints: vec![],
-        checkpoint_delay_s: 0,
-        skip_matching: false,
-        auto_rollback: false,
-        protected: Reserved::Ignore,
-        standby: Reserved::Ignore,
-        alarms: vec![],
-        bake_s: 0,
-    };
-    w.store.transact(|tx| refreshes::start(tx, "g", "r", preferences, None, now)).await.unwrap();
+    w.store.transact(|tx| refreshes::start(tx, "g", "r", at_once(), None, now)).await.unwrap();
     w.converge().await;
     w.say("out", &serving, HookResult::Continue).await.unwrap();
     for _ in 0..4 {

@@ -74,6 +74,7 @@ impl Step<'_, '_> {
         };
         let activity = activity::begin(self.tx, begin, self.now, self.rng).id.clone();
         let now = self.now;
+        let may_return = matches!(why, TerminateWhy::Difference(..)) && !of_pool && self.refresh.is_none();
         self.tx.update::<Member>(id, |m| {
             m.state = match () {
                 () if returns => LifecycleState::WarmedPending,
@@ -85,7 +86,7 @@ impl Step<'_, '_> {
             }
             (m.state_since, m.hooks) = (now, HookStand::Due);
             m.activity_id = Some(activity);
-            m.scaled_in = matches!(why, TerminateWhy::Difference(..)) && !of_pool;
+            m.scaled_in = may_return;
         });
         if waits {
             let until = self.now + puffer_core::autoscaling::lifecycle::DRAIN_WAIT_MAX;

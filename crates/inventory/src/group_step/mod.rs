@@ -110,6 +110,7 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
     step.judge(&seen);
     let seen = if step.report.unhealthy > 0 { step.look(name)? } else { seen };
     let replacing = step.take_refresh_on(&seen);
+    let seen = if step.let_go_of_draining(&seen) { step.look(name)? } else { seen };
     let view = GroupView { group: &step.group, refresh: replacing.as_ref(), ..seen.view(now) };
     if step.launches_anew(&seen) {
         // What was seen (types, weights, offers) is of what launches were made from before; the next step sees the rest.

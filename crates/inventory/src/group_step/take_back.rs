@@ -10,6 +10,20 @@ use super::activity::{self, Begin};
 use super::{Observation, Step, causes, subnet_of};
 
 impl Step<'_, '_> {
+    /// Who drains when an instance refresh begins, or is chosen while one goes on, is as old as what it replaces: nobody of them
+    /// comes back, not even when it is over. Says whether there was anybody.
+    pub(super) fn let_go_of_draining(&mut self, seen: &Observation) -> bool {
+        if self.refresh.is_none() {
+            return false;
+        }
+        let draining = seen.members.iter().map(|m| &m.member).filter(|m| m.scaled_in);
+        let ids: Vec<&String> = draining.map(|m| &m.instance_id).collect();
+        for id in &ids {
+            self.tx.update::<Member>(id, |m| m.scaled_in = false);
+        }
+        !ids.is_empty()
+    }
+
     /// Takes the members that the plan chose back. Each goes the way of one that comes out of standby: registered anew, without
     /// the hooks of a launch, for it was launched long ago.
     pub(super) fn take_back(&mut self, actions: &[Action], seen: &Observation) {

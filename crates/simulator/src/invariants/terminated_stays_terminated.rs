@@ -20,6 +20,7 @@ fn objection(before: &Member, deltas: &Deltas, now: &Now<'_>) -> Option<&'static
     let runs = instance.is_some_and(|i| i.state == InstanceState::Running && i.intent == InstanceIntent::Run);
     match () {
         () if !cancel_drain::is_on(&group) => Some("its group does not ask for that"),
+        () if now.view.refresh_of(&group.name).is_some() => Some("its group is being refreshed"),
         () if !before.scaled_in => Some("it did not go because the group shrank"),
         () if before.health != HealthStatus::Healthy => Some("it is unhealthy"),
         () if before.hooks != HookStand::Due => Some("its termination hooks have begun"),
