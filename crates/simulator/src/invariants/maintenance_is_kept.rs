@@ -19,23 +19,46 @@ pub(crate) struct MaintenanceIsKept {
     latest: Timestamp,
 }
 
-/// The least number of ready units, and the seconds after which a newcomer is ready, for what `cause` calls for.
-fn bound(group: &Group, deltas: &Deltas, now: &Now<'_>, cause: &str) -> Option<(u32, u32)> {
+/// A commit may be this long after the decision.
+const COMMIT_MAX: Duration = Duration::from_secs(5);
+
+/// What a replacement must leave.
+struct Bound {
+    /// Ready units.
+    least: u32,
+    /// Seconds after which a newcomer is ready.
+    warmup_s: u32,
+    /// Who came since then, and is there for less than so many seconds, was not ready when it was chosen: it warms up for the
+    /// refresh. It may go when a ready one takes its place.
+    newcomers: Option<(Timestamp, u32)>,
+}
+
+impl Bound {
+    fn warms_up(&self, m: &Member, now: &Now<'_>) -> bool {
+        let Some(((since, warmup_s), at)) = self.newcomers.zip(m.in_service_at) else { return false };
+        at >= since && now.wall < at + Duration::from_secs(warmup_s.into()) + COMMIT_MAX
+    }
+}
+
+/// The bound for what `cause` calls for.
+fn bound(group: &Group, deltas: &Deltas, now: &Now<'_>, cause: &str) -> Option<Bound> {
     if cause == texts::lifetime_reached() {
-        return Some((share(group.maintenance?.min, group.desired), group.warmup_s()));
+        let least = share(group.maintenance?.min, group.desired);
+        return Some(Bound { least, warmup_s: group.warmup_s(), newcomers: None });
     }
     if cause != texts::refreshed() {
         return None;
     }
     let before = deltas.refreshes.iter().filter_map(|d| d.before.as_ref()).find(|r| r.group == group.name);
-    let preferences = &before.or_else(|| now.view.refresh_of(&group.name))?.preferences;
+    let refresh = before.or_else(|| now.view.refresh_of(&group.name))?;
+    let preferences = &refresh.preferences;
     let least = share(preferences.min_healthy, group.desired);
     let least = match preferences.max_healthy {
         Some(_) => least,
         None => least.min(group.desired.saturating_sub(now.view.weight_max(&group.name))),
     };
     // Who served before the refresh began is ready; who came since warms up.
-    Some((least, 0))
+    Some(Bound { least, warmup_s: 0, newcomers: Some((refresh.phase_started_at, preferences.warmup_s)) })
 }
 
 fn is_ready(m: &Member, warmup_s: u32, now: &Now<'_>) -> bool {
@@ -59,18 +82,17 @@ impl Invariant for MaintenanceIsKept {
         for delta in &deltas.members {
             let (Some(activity), Some(before)) = (ending(deltas, delta), &delta.before) else { continue };
             let Some(group) = now.view.groups.get(&before.group) else { continue };
-            let Some((least, warmup_s)) =
-                activity.cause.iter().find_map(|c| bound(group, deltas, now, &c.text))
-            else {
+            let Some(bound) = activity.cause.iter().find_map(|c| bound(group, deltas, now, &c.text)) else {
                 continue;
             };
+            let Bound { least, warmup_s, .. } = bound;
             // One that is found unhealthy in the same step was ready no more.
             let sick = delta.after.as_ref().is_none_or(|m| m.health != HealthStatus::Healthy);
             // Nor was one that its target groups had not found healthy.
             let mut targets = deltas.targets.iter().filter(|d| d.key.contains(&delta.key));
             let unproven = group.health_check_elb
                 && targets.any(|d| d.before.as_ref().is_some_and(|t| t.state != TargetState::Healthy));
-            if sick || unproven || !is_ready(before, warmup_s, now) {
+            if sick || unproven || bound.warms_up(before, now) || !is_ready(before, warmup_s, now) {
                 continue;
             }
             let left = now.view.members_of(&group.name).filter(|m| is_ready(m, warmup_s, now));
