@@ -152,3 +152,70 @@ def test_the_default_network_can_be_made_anew(new_server):
     assert until(lambda: describe(ec2, launched["InstanceId"])["State"]["Name"] == "running", "a start in the new network")
     assert launched["VpcId"] == made["VpcId"]
     assert code(ec2.describe_account_attributes, AttributeNames=["mood"]) == "InvalidParameterValue"
+
+
+def test_a_root_volume_is_replaced(server, ec2, instance):
+    other = "ami-0fedcba9876543210"
+    id = instance["InstanceId"]
+
+    def create(**arguments):
+        return ec2.create_replace_root_volume_task(InstanceId=id, DeleteReplacedRootVolume=True, **arguments)[
+            "ReplaceRootVolumeTask"]
+
+    def over(task):
+        def check():
+            shown = ec2.describe_replace_root_volume_tasks(
+                ReplaceRootVolumeTaskIds=[task["ReplaceRootVolumeTaskId"]])["ReplaceRootVolumeTasks"][0]
+            return shown["TaskState"] not in ("pending", "in-progress") and shown
+        return until(check, "the end of the task")
+
+    def volume():
+        return ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [id]}])["Volumes"][0]
+
+    first = volume()
+    tags = [{"ResourceType": "replace-root-volume-task", "Tags": [{"Key": "k", "Value": "v"}]}]
+    task = create(ImageId=other, ClientToken="root-1", TagSpecifications=tags)
+    assert task["InstanceId"] == id and task["ImageId"] == other and task["Tags"] == [{"Key": "k", "Value": "v"}]
+    done = over(task)
+    assert done["TaskState"] == "succeeded" and done["CompleteTime"] >= done["StartTime"] and done["DeleteReplacedRootVolume"]
+    assert create(ImageId=other, ClientToken="root-1", TagSpecifications=tags)["ReplaceRootVolumeTaskId"] == (
+        task["ReplaceRootVolumeTaskId"])
+    assert code(create, ImageId=instance["ImageId"], ClientToken="root-1") == "IdempotentParameterMismatch"
+    now = describe(ec2, id)
+    assert (now["ImageId"], now["State"]["Name"], now["PrivateIpAddress"]) == (other, "running", instance["PrivateIpAddress"])
+    second = volume()
+    assert second["VolumeId"] != first["VolumeId"] and second["CreateTime"] >= first["CreateTime"]
+    assert code(ec2.describe_volumes, VolumeIds=[first["VolumeId"]]) == "InvalidVolume.NotFound"
+    assert ec2.describe_volumes(VolumeIds=[second["VolumeId"]])["Volumes"][0]["Attachments"][0]["InstanceId"] == id
+    ec2.create_tags(Resources=[second["VolumeId"]], Tags=[{"Key": "a", "Value": "b"}])
+    # To the state of its launch, and to a snapshot of its own.
+    again = over(create())
+    assert (again["TaskState"], again["ImageId"]) == ("succeeded", other)
+    image = ec2.create_image(InstanceId=id, Name=name("root"), NoReboot=True)["ImageId"]
+    ec2.get_waiter("image_available").wait(ImageIds=[image], WaiterConfig=QUICK)
+    snapshot = ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    restored = over(create(SnapshotId=snapshot))
+    assert (restored["TaskState"], restored["SnapshotId"], describe(ec2, id)["ImageId"]) == ("succeeded", snapshot, image)
+    mine = ec2.describe_replace_root_volume_tasks(Filters=[{"Name": "instance-id", "Values": [id]}])["ReplaceRootVolumeTasks"]
+    assert len(mine) == 3
+    refusals = [
+        ("UnsupportedOperation", {"DeleteReplacedRootVolume": False}),
+        ("UnsupportedOperation", {"VolumeId": second["VolumeId"]}),
+        ("UnsupportedOperation", {"VolumeInitializationRate": 100}),
+        ("InvalidParameterCombination", {"ImageId": other, "SnapshotId": snapshot}),
+        ("InvalidSnapshot.NotFound", {"SnapshotId": "snap-00000000000000000"}),
+        ("InvalidAMIID.Malformed", {"ImageId": "ami-x"}),
+        ("InvalidInstanceID.NotFound", {"InstanceId": "i-00000000000000000"}),
+        ("DryRunOperation", {"DryRun": True}),
+    ]
+    for wanted, arguments in refusals:
+        arguments = {"InstanceId": id, "DeleteReplacedRootVolume": True, **arguments}
+        assert code(ec2.create_replace_root_volume_task, **arguments) == wanted, arguments
+    assert code(ec2.create_replace_root_volume_task, InstanceId=id) == "UnsupportedOperation", "EC2 would keep the old one"
+    unknown = ["replacevol-00000000000000000"]
+    assert code(ec2.describe_replace_root_volume_tasks, ReplaceRootVolumeTaskIds=unknown) == (
+        "InvalidReplaceRootVolumeTaskId.NotFound")
+    ec2.stop_instances(InstanceIds=[id])
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=[id], WaiterConfig=QUICK)
+    assert code(create) == "IncorrectInstanceState"
+    ec2.deregister_image(ImageId=image)

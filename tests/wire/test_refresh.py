@@ -1,5 +1,6 @@
 """What replaces instances, through boto3: instance refresh, maintenance policy, maximum lifetime."""
 
+import json
 import subprocess
 
 import pytest
@@ -320,8 +321,8 @@ def test_preferences_that_make_no_sense_are_refused(fleet):
         {"AlarmSpecification": {"Alarms": [f"a{n}" for n in range(11)]}},
     ):
         refused("ValidationError", f.start, **preferences)
-    refused("UnsupportedOperation", f.autoscaling.start_instance_refresh,
-            AutoScalingGroupName=f.name, Strategy="ReplaceRootVolume")
+    for strategy in ("Replace", "ReplaceRootVolume"):
+        refused("ValidationError", f.autoscaling.start_instance_refresh, AutoScalingGroupName=f.name, Strategy=strategy)
     refused("ValidationError", f.autoscaling.start_instance_refresh, AutoScalingGroupName="no-such-group")
     assert f.autoscaling.describe_instance_refreshes(AutoScalingGroupName=f.name)["InstanceRefreshes"] == []
 
@@ -361,3 +362,179 @@ def test_the_maximum_lifetime_is_kept_as_a_setting(fleet):
     refused("ValidationError", update, AutoScalingGroupName=f.name, MaxInstanceLifetime=3600)
     update(AutoScalingGroupName=f.name, MaxInstanceLifetime=0)
     assert "MaxInstanceLifetime" not in f.now()
+
+
+class Roots:
+    """A group of three with a mixed instances policy, each type with an image of its own."""
+
+    def __init__(self, autoscaling, ec2, name, **settings):
+        self.autoscaling, self.ec2, self.name = autoscaling, ec2, name
+        self.template = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={
+            "ImageId": OLD, "InstanceType": "t3.small"})["LaunchTemplate"]["LaunchTemplateId"]
+        autoscaling.create_auto_scaling_group(
+            AutoScalingGroupName=name, MixedInstancesPolicy=self.policy(OLD), MinSize=0, MaxSize=3, DesiredCapacity=3,
+            AvailabilityZones=ZONES, **settings)
+        until(lambda: self.states() == ["InService"] * 3, "three in service")
+
+    def policy(self, image, version="1"):
+        overrides = [{"InstanceType": t, **({"ImageId": image} if image else {})} for t in ("t3.small", "t3.medium")]
+        template = {"LaunchTemplateId": self.template, "Version": version}
+        return {"LaunchTemplate": {"LaunchTemplateSpecification": template, "Overrides": overrides}}
+
+    def wanted(self, image, **more):
+        return {"MixedInstancesPolicy": self.policy(image, **more)}
+
+    def shown(self):
+        return self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"][0]
+
+    def states(self):
+        return [i["LifecycleState"] for i in self.shown()["Instances"]]
+
+    def machines(self):
+        found = self.ec2.describe_instances(InstanceIds=[i["InstanceId"] for i in self.shown()["Instances"]])
+        return {i["InstanceId"]: i for r in found["Reservations"] for i in r["Instances"]}
+
+    def start(self, image=None, preferences=(), **more):
+        if image:
+            more["DesiredConfiguration"] = self.wanted(image)
+        return self.autoscaling.start_instance_refresh(
+            AutoScalingGroupName=self.name, Strategy="ReplaceRootVolume",
+            Preferences={"InstanceWarmup": 0, **dict(preferences)}, **more)["InstanceRefreshId"]
+
+    def refresh(self):
+        return self.autoscaling.describe_instance_refreshes(AutoScalingGroupName=self.name)["InstanceRefreshes"][0]
+
+    def followed(self, serving=0):
+        """Polls to the end: nobody comes, nobody goes, and the progress is that of the instances."""
+        before, states = set(self.machines()), set()
+
+        def over():
+            shown = self.refresh()
+            found = self.shown()["Instances"]
+            states.update(i["LifecycleState"] for i in found)
+            assert {i["InstanceId"] for i in found} == before, found
+            assert len([i for i in found if i["LifecycleState"] == "InService"]) >= serving, found
+            return shown["Status"] not in ACTIVE and shown
+        return until(over, f"the end of the refresh of {self.name}", 60, 0.01), states
+
+    def end(self):
+        self.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)
+        until(lambda: not self.autoscaling.describe_auto_scaling_groups(
+            AutoScalingGroupNames=[self.name])["AutoScalingGroups"], f"the end of {self.name}")
+        self.ec2.delete_launch_template(LaunchTemplateId=self.template)
+
+
+@pytest.fixture
+def roots(autoscaling, ec2):
+    made = []
+
+    def make(name, **settings):
+        made.append(Roots(autoscaling, ec2, name, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def volumes(machines):
+    return {m["BlockDeviceMappings"][0]["Ebs"]["VolumeId"] for m in machines.values()}
+
+
+def test_root_volumes_are_replaced_in_place(roots):
+    g = roots("roots")
+    before = g.machines()
+    id = g.start(NEW, {"MinHealthyPercentage": 60})
+    shown, states = g.followed(serving=2)
+    assert (shown["InstanceRefreshId"], shown["Strategy"], shown["Status"]) == (id, "ReplaceRootVolume", "Successful")
+    assert (shown["PercentageComplete"], shown["InstancesToUpdate"]) == (100, 0)
+    assert "MaxHealthyPercentage" not in shown["Preferences"]
+    assert any(s.startswith("ReplacingRootVolume") for s in states), states
+    after = g.machines()
+    for id, machine in before.items():
+        for same in ("PrivateIpAddress", "InstanceType", "SubnetId", "LaunchTime", "SecurityGroups"):
+            assert after[id][same] == machine[same]
+        assert (machine["ImageId"], after[id]["ImageId"]) == (OLD, NEW)
+        tasks = g.ec2.describe_replace_root_volume_tasks(
+            Filters=[{"Name": "instance-id", "Values": [id]}])["ReplaceRootVolumeTasks"]
+        assert [(t["TaskState"], t["ImageId"]) for t in tasks] == [("succeeded", NEW)]
+    assert not volumes(before) & volumes(after)
+    assert {i["ImageId"] for i in g.shown()["Instances"]} == {NEW}
+    assert {o["ImageId"] for o in g.shown()["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"]} == {NEW}
+    texts = [a["Description"] for a in g.autoscaling.describe_scaling_activities(
+        AutoScalingGroupName=g.name)["Activities"]]
+    assert len([t for t in texts if t.startswith("Replacing the root volume")]) == 3
+    # What is there already is left alone.
+    g.start(NEW, {"SkipMatching": True})
+    assert g.followed(serving=3)[0]["Status"] == "Successful" and volumes(g.machines()) == volumes(after)
+
+
+def test_hooks_are_asked_before_and_after_a_root_volume_is_replaced(roots):
+    g = roots("roots-hooked")
+    for hook, way in (("out", "TERMINATING"), ("in", "LAUNCHING")):
+        g.autoscaling.put_lifecycle_hook(
+            LifecycleHookName=hook, AutoScalingGroupName=g.name, HeartbeatTimeout=300,
+            LifecycleTransition=f"autoscaling:EC2_INSTANCE_{way}")
+    g.start(NEW, {"MinHealthyPercentage": 90})
+    for hook, state in (("out", "ReplacingRootVolume:Wait"), ("in", "Pending:Wait")):
+        waiting = until(lambda s=state: [i for i in g.shown()["Instances"] if i["LifecycleState"] == s], f"one in {state}")
+        assert len(waiting) == 1 and g.states().count("InService") == 2
+        assert waiting[0]["ImageId"] == {"out": OLD, "in": NEW}[hook]
+        assert f"is {state}." in g.refresh()["StatusReason"] and g.refresh()["PercentageComplete"] == 0
+        g.autoscaling.complete_lifecycle_action(
+            AutoScalingGroupName=g.name, LifecycleHookName=hook, InstanceId=waiting[0]["InstanceId"],
+            LifecycleActionResult="CONTINUE")
+    until(lambda: g.refresh()["PercentageComplete"] == 33, "the first")
+    g.autoscaling.cancel_instance_refresh(AutoScalingGroupName=g.name, WaitForTransitioningInstances=False)
+    assert g.refresh()["Status"] == "Cancelled"
+    for hook in ("out", "in"):
+        g.autoscaling.delete_lifecycle_hook(LifecycleHookName=hook, AutoScalingGroupName=g.name)
+
+
+def test_root_volumes_roll_back_on_an_alarm(roots, cloudwatch):
+    g = roots("roots-alarm")
+    before = g.machines()
+    cloudwatch.put_metric_alarm(
+        AlarmName="roots-alarm", Namespace="Test", MetricName="Errors", Statistic="Sum", Period=60,
+        EvaluationPeriods=1, Threshold=1, ComparisonOperator="GreaterThanThreshold")
+    g.start(NEW, {"MinHealthyPercentage": 0, "AutoRollback": True, "CheckpointPercentages": [60, 100],
+                  "CheckpointDelay": 3600, "AlarmSpecification": {"Alarms": ["roots-alarm"]}})
+    until(lambda: "checkpoint of 60 percent" in g.refresh().get("StatusReason", ""), "the checkpoint")
+    assert sorted(m["ImageId"] for m in g.machines().values()) == sorted([OLD, NEW, NEW])
+    cloudwatch.set_alarm_state(AlarmName="roots-alarm", StateValue="ALARM", StateReason="test")
+    assert g.followed()[0]["Status"] == "RollbackSuccessful"
+    after = g.machines()
+    assert set(after) == set(before) and {m["ImageId"] for m in after.values()} == {OLD}
+    assert len(volumes(after) & volumes(before)) == 1, "who had not been reached was left alone"
+    cloudwatch.delete_alarms(AlarmNames=["roots-alarm"])
+
+
+def test_what_root_volume_replacement_needs(roots, server):
+    g = roots("roots-refused")
+    refused("ValidationError", g.start)
+    refused("ValidationError", g.start, DesiredConfiguration={
+        "LaunchTemplate": {"LaunchTemplateId": g.template, "Version": "1"}})
+    refused("ValidationError", g.start, DesiredConfiguration=g.wanted(None))
+    message = refused("ValidationError", g.start, DesiredConfiguration=g.wanted(NEW, version="$Latest"))
+    assert "$Latest" in message
+    refused("ValidationError", g.start, image=NEW, preferences={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110})
+    assert g.autoscaling.describe_instance_refreshes(AutoScalingGroupName=g.name)["InstanceRefreshes"] == []
+    # The command line starts one as boto3 does.
+    id = server.aws("autoscaling", "start-instance-refresh", "--auto-scaling-group-name", g.name,
+                    "--strategy", "ReplaceRootVolume", "--preferences", '{"InstanceWarmup": 0}',
+                    "--desired-configuration", json.dumps(g.wanted(NEW)))["InstanceRefreshId"]
+    shown, _ = g.followed(serving=2)
+    assert (shown["InstanceRefreshId"], shown["Status"]) == (id, "Successful")
+
+
+def test_a_killed_server_replaces_each_root_volume_once(new_server):
+    server = new_server("--any-image", "--boot-time", "400")
+    g = Roots(server.client("autoscaling"), server.client("ec2"), "roots-killed")
+    g.start(NEW, {"MinHealthyPercentage": 60})
+    until(lambda: any(s.startswith("ReplacingRootVolume") for s in g.states()), "the first")
+    server.kill()
+    server.start()
+    g.autoscaling, g.ec2 = server.client("autoscaling"), server.client("ec2")
+    assert g.followed(serving=2)[0]["Status"] == "Successful"
+    tasks = g.ec2.describe_replace_root_volume_tasks()["ReplaceRootVolumeTasks"]
+    assert [t["TaskState"] for t in tasks] == ["succeeded"] * 3 and len({t["InstanceId"] for t in tasks}) == 3

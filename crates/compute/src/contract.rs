@@ -47,10 +47,11 @@ pub trait Subject: Send + Sync {
 }
 
 /// The names of all checks.
-pub const CHECKS: [&str; 11] = [
+pub const CHECKS: [&str; 12] = [
     "launch_is_idempotent",
     "launches_at_once",
     "stop_and_start_keep_the_disk",
+    "root_volumes_are_replaced",
     "terminate_removes_everything",
     "not_found_is_typed",
     "failed_launch_leaves_nothing",
@@ -67,6 +68,7 @@ pub async fn check(subject: &dyn Subject, name: &str) {
         "launch_is_idempotent" => launch_is_idempotent(subject).await,
         "launches_at_once" => launches_at_once(subject).await,
         "stop_and_start_keep_the_disk" => stop_and_start_keep_the_disk(subject).await,
+        "root_volumes_are_replaced" => root_volumes_are_replaced(subject).await,
         "terminate_removes_everything" => terminate_removes_everything(subject).await,
         "not_found_is_typed" => not_found_is_typed(subject).await,
         "failed_launch_leaves_nothing" => failed_launch_leaves_nothing(subject).await,
@@ -126,6 +128,24 @@ pub async fn wait_console(driver: &dyn Driver, id: &str, text: &str) {
     });
     if reached.await.is_err() {
         panic!("the console of {id} should show '{text}' but shows:\n{seen}");
+    }
+}
+
+/// Waits, with a bound, until the console has shown `text` so many times.
+async fn wait_console_times(driver: &dyn Driver, id: &str, text: &str, times: usize) {
+    let mut seen = String::new();
+    let reached = tokio::time::timeout(WAIT_MAX, async {
+        loop {
+            let (bytes, _) = expect_ok(driver.console_output(id).await, "console_output");
+            seen = String::from_utf8_lossy(&bytes).into_owned();
+            if seen.matches(text).count() == times {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
+    if reached.await.is_err() {
+        panic!("the console of {id} should show '{text}' {times} times but shows:\n{seen}");
     }
 }
 
@@ -205,6 +225,75 @@ async fn stop_and_start_keep_the_disk(subject: &dyn Subject) {
     expect_ok(driver.terminate(id).await, "terminate");
 }
 
+async fn root_of(driver: &dyn Driver, id: &str) -> (DriverState, u32) {
+    let all = expect_ok(driver.list().await, "list");
+    match all.iter().find(|i| i.instance_id == id) {
+        Some(i) => (i.state, i.root),
+        None => panic!("{id} is not listed"),
+    }
+}
+
+async fn root_volumes_are_replaced(subject: &dyn Subject) {
+    let mut driver = subject.open().await;
+    let spec = subject.spec(1);
+    let id = spec.instance_id.as_str();
+    expect_ok(driver.launch(&spec).await, "launch");
+    if subject.has_disk() {
+        wait_console(driver.as_ref(), id, "boot 1").await;
+    }
+    let layers = expect_ok(driver.create_image(id, &subject.image_target()).await, "create_image");
+    expect_ok(driver.reboot(&spec).await, "reboot");
+    if subject.has_disk() {
+        wait_console(driver.as_ref(), id, "boot 2").await;
+    }
+    let bad = LaunchSpec { image: subject.bad_image(), root: 1, ..spec.clone() };
+    let error = driver.replace_root(&bad, 5).await;
+    assert!(matches!(error, Err(DriverError::BadImage { .. })), "{error:?}");
+    assert_eq!(root_of(driver.as_ref(), id).await, (DriverState::Running, 0), "it runs on");
+    // The image's disk has one line, so that its first boot is the second; the same call again does nothing.
+    let image = ImageRef { image_id: "ami-0c0ffee0c0ffee000".into(), layers };
+    let next = LaunchSpec { image, root: 1, ..spec.clone() };
+    for _ in 0..2 {
+        expect_ok(driver.replace_root(&next, 5).await, "replace_root");
+        assert_eq!(root_of(driver.as_ref(), id).await, (DriverState::Running, 1));
+        if subject.has_disk() {
+            wait_console_times(driver.as_ref(), id, "boot 2", 2).await;
+        }
+    }
+    // One that is off, and one that is held still, get theirs as well, and run then.
+    expect_ok(driver.stop(id, 5).await, "stop");
+    let third = LaunchSpec { root: 2, ..spec.clone() };
+    expect_ok(driver.replace_root(&third, 5).await, "replace_root of a stopped instance");
+    if subject.has_disk() {
+        wait_console_times(driver.as_ref(), id, "boot 1", 2).await;
+    }
+    expect_ok(driver.suspend(id, true).await, "suspend");
+    let fourth = LaunchSpec { root: 7, ..spec.clone() };
+    expect_ok(driver.replace_root(&fourth, 0).await, "replace_root of a suspended instance");
+    assert!(!is_suspended(driver.as_ref(), id).await);
+    if subject.has_disk() {
+        wait_console_times(driver.as_ref(), id, "boot 1", 3).await;
+    }
+    if subject.survives() {
+        drop(driver);
+        driver = subject.open().await;
+    }
+    assert_eq!(
+        root_of(driver.as_ref(), id).await,
+        (DriverState::Running, 7),
+        "the number stays with the disk"
+    );
+    // Stopped and started it has the disk that it had.
+    expect_ok(driver.stop(id, 5).await, "stop");
+    expect_ok(driver.start(&fourth).await, "start");
+    assert_eq!(root_of(driver.as_ref(), id).await, (DriverState::Running, 7));
+    if subject.has_disk() {
+        wait_console_times(driver.as_ref(), id, "boot 2", 3).await;
+    }
+    expect_ok(driver.terminate(id).await, "terminate");
+    gone(subject, driver.as_ref(), id).await;
+}
+
 async fn terminate_removes_everything(subject: &dyn Subject) {
     let driver = subject.open().await;
     let running = subject.spec(1);
@@ -235,6 +324,7 @@ async fn not_found_is_typed(subject: &dyn Subject) {
         ("stop", driver.stop(id, 1).await),
         ("start", driver.start(&spec).await),
         ("reboot", driver.reboot(&spec).await),
+        ("replace_root", driver.replace_root(&spec, 1).await),
         ("suspend", driver.suspend(id, true).await),
         ("create_image", driver.create_image(id, &target).await.map(|_| ())),
         ("console_output", driver.console_output(id).await.map(|_| ())),

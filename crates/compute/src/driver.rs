@@ -10,8 +10,11 @@
 //!   launch, also when the first call was cut short by a crash: leftovers of a half-done launch are
 //!   completed or rebuilt. `stop`, `start`, `reboot` and `terminate` of an instance already in the wanted
 //!   state return `Ok`. `terminate` of an unknown id returns `Ok`.
-//! * **Not found is typed.** `stop`, `start`, `reboot`, `suspend`, `create_image` and `console_output` of an unknown id return
-//!   [`DriverError::NotFound`].
+//! * **A root volume is replaced once.** Each has a number ([`LaunchSpec::root`]), which the driver keeps with the disk and reports.
+//!   `replace_root` of an instance whose disk has the number already makes no other one, so a call that was cut short is simply made
+//!   again. An image that cannot be used costs the guest nothing: it runs on from the disk that it has.
+//! * **Not found is typed.** `stop`, `start`, `reboot`, `replace_root`, `suspend`, `create_image` and `console_output` of an unknown id
+//!   return [`DriverError::NotFound`].
 //! * **Nothing leaks.** A failed `launch` leaves nothing behind; `terminate` removes disk, names, mounts,
 //!   cgroups and processes before it returns.
 //! * **Instances outlive the control plane.** Dropping the driver or killing the process stops no instance.
@@ -34,6 +37,9 @@ pub struct LaunchSpec {
     pub instance_id: String,
     /// Where the image's root comes from.
     pub image: ImageRef,
+    /// Number of the root volume: `launch` and `replace_root` give it to the disk that they make; other calls leave the disk as it is.
+    #[serde(default)]
+    pub root: u32,
     /// Virtual CPUs, in thousandths (2000 = two CPUs).
     pub cpu_millis: u32,
     /// Memory limit in bytes.
@@ -101,6 +107,8 @@ pub struct DriverInstance {
     pub trouble: Option<String>,
     /// It runs but is held still ([`Driver::suspend`]).
     pub suspended: bool,
+    /// Number of its root volume ([`LaunchSpec::root`]).
+    pub root: u32,
 }
 
 /// Cumulative counters of an instance since its last start; readers take differences.
@@ -198,6 +206,10 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Restarts the guest with the same disk.
     async fn reboot(&self, spec: &LaunchSpec) -> Result<(), DriverError>;
+
+    /// Replaces the disk by a new one from the spec's image: asks the guest to power off, kills it after `grace_s` seconds, and starts it
+    /// from the new disk as at a first boot, user data included. The instance keeps everything else.
+    async fn replace_root(&self, spec: &LaunchSpec, grace_s: u32) -> Result<(), DriverError>;
 
     /// Holds a running guest still, all of its processes at once, or lets it go on. Does nothing to one that does not run.
     async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError>;

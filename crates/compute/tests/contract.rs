@@ -6,7 +6,8 @@
 macro_rules! contract_tests {
     ($subject:expr) => {
         crate::contract_tests!($subject;
-            launch_is_idempotent, launches_at_once, stop_and_start_keep_the_disk, terminate_removes_everything, not_found_is_typed,
+            launch_is_idempotent, launches_at_once, stop_and_start_keep_the_disk, root_volumes_are_replaced,
+            terminate_removes_everything, not_found_is_typed,
             failed_launch_leaves_nothing, instances_outlive_the_driver, usage_grows, console_is_bounded,
             suspended_instances_hold_still, image_of_an_instance);
     };

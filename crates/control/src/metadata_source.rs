@@ -87,7 +87,14 @@ fn target_state(state: LifecycleState, pool: PoolState) -> &'static str {
         PoolState::Running => "Warmed:Running",
     };
     match state {
-        S::Pending | S::PendingWait | S::PendingProceed | S::InService => "InService",
+        S::Pending
+        | S::PendingWait
+        | S::PendingProceed
+        | S::InService
+        | S::ReplacingRootVolume
+        | S::ReplacingRootVolumeWait
+        | S::ReplacingRootVolumeProceed
+        | S::RootVolumeReplaced => "InService",
         S::Terminating
         | S::TerminatingWait
         | S::TerminatingProceed

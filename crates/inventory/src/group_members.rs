@@ -319,6 +319,7 @@ impl Request<'_, '_> {
             hooks: HookStand::Done,
             way: Way::Direct,
             scaled_in: false,
+            root_target: None,
         };
         let cause = texts::brought_by_user(&instance.id, "attached", group.desired, group.desired + n);
         let text = texts::attaching(&instance.id);

@@ -10,7 +10,7 @@ use puffer_core::Timestamp;
 use puffer_core::ec2::{Instance, InstanceIntent, InstanceState, StateReason, StatusCheck};
 use puffer_store::{StoreError, Transaction};
 
-use crate::zones;
+use crate::{root_volumes, zones};
 
 /// Why an instance cannot do what is asked.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ fn user_shutdown() -> StateReason {
     }
 }
 
-fn not_checked(instance: &mut Instance) {
+pub(crate) fn not_checked(instance: &mut Instance) {
     instance.instance_status = StatusCheck::Initializing;
     instance.system_status = StatusCheck::Initializing;
 }
@@ -103,6 +103,10 @@ pub fn request_stop(
         match i.state {
             InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped => {}
             _ => return Err(InstanceError::IncorrectState { id: i.id.clone(), what: "stopped" }),
+        }
+        if i.state == InstanceState::Running && i.root_replacement.is_some() {
+            // The guest will be booted from its new root volume yet.
+            return Err(InstanceError::IncorrectState { id: i.id.clone(), what: "stopped" });
         }
         if i.spot.is_some() {
             return Err(InstanceError::OneTimeSpot(i.id.clone()));
@@ -295,6 +299,7 @@ pub fn mark_terminated(
     now: Timestamp,
 ) -> Option<Arc<Instance>> {
     use InstanceState as S;
+    root_volumes::abandon(tx, id, now);
     mark(tx, id, &[S::Pending, S::Running, S::Stopping, S::Stopped, S::ShuttingDown], |i| {
         i.state = S::Terminated;
         i.intent = InstanceIntent::Terminate;

@@ -29,6 +29,7 @@ pub mod notices;
 pub mod policies;
 pub mod policy_run;
 pub mod refreshes;
+pub mod root_volumes;
 pub mod scheduled_actions;
 mod schema;
 pub mod security_groups;

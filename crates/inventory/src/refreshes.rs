@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use puffer_core::Timestamp;
 use puffer_core::alarm::{Alarm, AlarmState, CompositeAlarm, HistoryItem, HistoryKind};
+use puffer_core::autoscaling::mixed::Override;
 use puffer_core::autoscaling::refresh::{DesiredConfiguration, Event, Progress};
 use puffer_core::autoscaling::{
     Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, Member, RefreshPreferences, RefreshStatus,
-    backoff,
+    RefreshStrategy, backoff,
 };
+use puffer_core::ec2::instance_types;
 use puffer_store::{Reader, StoreError, Transaction};
 
 use crate::groups::{self, GroupError};
-use crate::images::RESOLVE_PREFIX;
+use crate::images::{self, RESOLVE_PREFIX};
 use crate::launch::TemplateRef;
 use crate::{launch_templates, notices};
 
@@ -34,6 +36,9 @@ pub enum RefreshError {
     /// Nothing to cancel or turn back.
     #[error("No in progress or pending Instance Refresh found for Auto Scaling group {0}")]
     NotFound(String),
+    /// What the strategy `ReplaceRootVolume` needs.
+    #[error("{0}")]
+    RootVolume(String),
     /// There is no way back.
     #[error("{0}")]
     Irreversible(&'static str),
@@ -81,13 +86,17 @@ pub fn start(
     id: &str,
     preferences: RefreshPreferences,
     desired: Option<DesiredConfiguration>,
+    strategy: RefreshStrategy,
     now: Timestamp,
 ) -> Result<Arc<InstanceRefresh>, RefreshError> {
     let group = groups::active(&tx.reader(), group)?;
     if active(&tx.reader(), &group.name).is_some() {
         return Err(RefreshError::InProgress);
     }
-    let refresh = InstanceRefresh { desired, ..InstanceRefresh::new(id, &group, preferences, now) };
+    if strategy == RefreshStrategy::ReplaceRootVolume {
+        check_roots(tx, &group, desired.as_ref()).map_err(RefreshError::RootVolume)?;
+    }
+    let refresh = InstanceRefresh { desired, strategy, ..InstanceRefresh::new(id, &group, preferences, now) };
     if refresh.preferences.auto_rollback {
         check_reversible(&tx.reader(), &group, &refresh).map_err(RefreshError::Irreversible)?;
     }
@@ -101,6 +110,54 @@ pub fn start(
     let refresh = tx.put(InstanceRefresh { progress: Progress { n_total: n, n_left: n }, ..refresh });
     wake(tx, &group.name)?;
     Ok(refresh)
+}
+
+/// What AWS asks of a group whose root volumes are to be replaced: each of its instances must know its next image, and neither that nor
+/// the way back may change meanwhile.
+fn check_roots(
+    tx: &Transaction<'_>,
+    group: &Group,
+    desired: Option<&DesiredConfiguration>,
+) -> Result<(), String> {
+    let policy = desired.and_then(|d| d.mixed.as_ref());
+    let (Some(own), Some(policy)) = (&group.mixed, policy) else {
+        return Err(
+            "The strategy ReplaceRootVolume needs a group with a mixed instances policy and a desired \
+                    configuration with one."
+                .to_owned(),
+        );
+    };
+    if own.templates().chain(policy.templates()).any(|t| t.version.starts_with('$')) {
+        return Err("The strategy ReplaceRootVolume needs launch templates with version numbers, not $Latest or $Default."
+            .to_owned());
+    }
+    let images: Option<Vec<&String>> = policy.overrides.iter().map(|o| o.image_id.as_ref()).collect();
+    let Some(images) = images.filter(|images| !images.is_empty()) else {
+        return Err("The strategy ReplaceRootVolume needs an ImageId in each override of the desired configuration's \
+                    mixed instances policy."
+            .to_owned());
+    };
+    if let Some(image) = images.into_iter().find(|image| !images::is_launchable(&tx.reader(), image)) {
+        return Err(format!("The image {image} does not exist or is not available."));
+    }
+    if group.warm_pool.is_some() {
+        return Err("The strategy ReplaceRootVolume cannot be used with a warm pool.".to_owned());
+    }
+    let named = |m: &Member| {
+        let kind = instance_types::find(&m.instance_type);
+        let of = |o: &Override| {
+            o.instance_type.as_ref() == Some(&m.instance_type)
+                || o.requirements.as_ref().zip(kind.as_ref()).is_some_and(|(r, t)| r.match_type(t))
+        };
+        policy.overrides.iter().any(of)
+    };
+    match tx.list_by::<Member>("group", &group.name).iter().find(|m| m.counts() && !named(m)) {
+        Some(m) => Err(format!(
+            "The instance {} is of the type {}, for which the desired configuration has no override.",
+            m.instance_id, m.instance_type
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Begins no more replacements, or, without waiting for those that have begun, ends the refresh at once.

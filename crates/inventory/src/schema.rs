@@ -11,6 +11,7 @@ pub fn schema() -> Schema {
         .with::<ec2::KeyPair>()
         .with::<ec2::LaunchTemplate>()
         .with::<ec2::LaunchTemplateVersion>()
+        .with::<ec2::RootVolumeTask>()
         .with::<ec2::SecurityGroup>()
         .with::<ec2::SpotMarket>()
         .with::<ec2::Subnet>()

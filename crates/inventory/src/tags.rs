@@ -1,8 +1,12 @@
 //! Tags of any EC2 resource, found by the form of its id. Tags live on the records of what they tag.
 
 use puffer_core::Tags;
-use puffer_core::ec2::{Image, Instance, KeyPair, LaunchTemplate, SecurityGroup, Subnet, Vpc, sibling_id};
+use puffer_core::ec2::{
+    Image, Instance, KeyPair, LaunchTemplate, RootVolumeTask, SecurityGroup, Subnet, Vpc, sibling_id,
+};
 use puffer_store::{Reader, StoreError, Transaction};
+
+use crate::root_volumes;
 
 /// Tags of one resource (AWS's limit for tags of users; those of AWS's own services do not count).
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -41,6 +45,7 @@ const KINDS: &[(&str, &str)] = &[
     ("i", "instance"),
     ("key", "key-pair"),
     ("lt", "launch-template"),
+    ("replacevol", "replace-root-volume-task"),
     ("sg", "security-group"),
     ("sgr", "security-group-rule"),
     ("subnet", "subnet"),
@@ -72,8 +77,14 @@ pub fn change(tx: &mut Transaction<'_>, id: &str, change: impl Fn(&mut Tags)) ->
         }
         Some("subnet") => tx.update::<Subnet>(id, |r| limited(&mut r.tags, &mut over)).is_some(),
         Some("vpc") => tx.update::<Vpc>(id, |r| limited(&mut r.tags, &mut over)).is_some(),
-        Some("volume") => {
-            tx.update::<Instance>(&sibling_id("i", id), |r| limited(&mut r.volume_tags, &mut over)).is_some()
+        Some("volume") => match root_volumes::owner_of(&tx.reader(), id) {
+            Some(owner) => {
+                tx.update::<Instance>(&owner.id, |r| limited(&mut r.volume_tags, &mut over)).is_some()
+            }
+            None => false,
+        },
+        Some("replace-root-volume-task") => {
+            tx.update::<RootVolumeTask>(id, |r| limited(&mut r.tags, &mut over)).is_some()
         }
         Some("network-interface") => tx
             .update::<Instance>(&sibling_id("i", id), |r| limited(&mut r.network_interface_tags, &mut over))
@@ -120,6 +131,7 @@ pub fn list(reader: &Reader<'_>) -> Vec<ResourceTag> {
             add("network-interface", &r.network_interface_id, &r.network_interface_tags);
         }
     }
+    reader.iter::<RootVolumeTask>().for_each(|r| add("replace-root-volume-task", &r.id, &r.tags));
     reader.iter::<KeyPair>().for_each(|r| add("key-pair", &r.id, &r.tags));
     reader.iter::<LaunchTemplate>().for_each(|r| add("launch-template", &r.id, &r.tags));
     for r in reader.iter::<SecurityGroup>() {

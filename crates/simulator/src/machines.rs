@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     sick_until: i64,
     /// Held still.
     suspended: bool,
+    /// Number of its root volume.
+    pub(crate) root: u32,
     /// CPU time used since the boot, nanoseconds.
     pub(crate) cpu_ns: f64,
     pub(crate) n_vcpus: f64,
@@ -120,6 +122,7 @@ fn machine(zone: String, ready_ms: i64) -> Machine {
         zone,
         sick_until: 0,
         suspended: false,
+        root: 0,
         cpu_ns: 0.0,
         n_vcpus: 1.0,
     }
@@ -151,8 +154,11 @@ impl SimDriver {
         }
         let fate = fate(&mut state.faults, &zone, &spec.image.image_id, &self.0.plan.boot_ms)?;
         let ready = now + fate.boot_ms;
-        let made =
-            state.machines.by_id.entry(spec.instance_id.clone()).or_insert_with(|| machine(zone, ready));
+        let made = state
+            .machines
+            .by_id
+            .entry(spec.instance_id.clone())
+            .or_insert_with(|| Machine { root: spec.root, ..machine(zone, ready) });
         made.n_vcpus = f64::from(spec.cpu_millis) / 1000.0;
         made.boot(ready);
         Ok((ready, fate.lost))
@@ -277,6 +283,24 @@ impl Driver for SimDriver {
         Ok(())
     }
 
+    async fn replace_root(&self, spec: &LaunchSpec, _: u32) -> Result<(), DriverError> {
+        let id = &spec.instance_id;
+        let lost = self.call("replace_root", id, SHUTDOWN_MS).await?;
+        {
+            let state = &mut *self.0.state.lock();
+            let Some(machine) = state.machines.by_id.get_mut(id) else {
+                return Err(DriverError::NotFound(id.clone()));
+            };
+            if machine.root != spec.root {
+                // What is wrong with the image, or lacks, shows before the old disk is given up.
+                fate(&mut state.faults, &machine.zone, &spec.image.image_id, &self.0.plan.boot_ms)?;
+                (machine.power, machine.suspended, machine.root) = (Power::Off, false, spec.root);
+            }
+        }
+        unanswered(lost).await;
+        self.boot(spec, false).await
+    }
+
     async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
         let lost = self.call("suspend", instance_id, 0).await?;
         {
@@ -310,6 +334,7 @@ impl Driver for SimDriver {
             state: m.state(now),
             trouble: None,
             suspended: m.suspended && m.state(now) == DriverState::Running,
+            root: m.root,
         };
         Ok(state.machines.by_id.iter().map(entry).collect())
     }

@@ -22,6 +22,10 @@ pub(crate) struct MixPlan {
     pub(crate) rebalances: bool,
     /// The tag `puffer:on-demand-fallback`.
     pub(crate) falls_back: bool,
+    /// The group names a version of its template rather than the latest.
+    pub(crate) pinned: bool,
+    /// An image of its own for each type.
+    image: Option<&'static str>,
 }
 
 impl MixPlan {
@@ -51,6 +55,8 @@ impl MixPlan {
             pools: (spot == "lowest-price" && chance(d, 0.5)).then(|| d.random_range(1..4)),
             rebalances: chance(d, 0.5),
             falls_back: chance(d, 0.3),
+            pinned: chance(d, 0.5),
+            image: None,
         }
     }
 
@@ -59,6 +65,18 @@ impl MixPlan {
         let plan = MixPlan::random(d);
         let types = plan.types.iter().map(|(name, _)| (*name, None)).collect();
         MixPlan { types, percent: 100, ..plan }
+    }
+
+    /// All types, each from this image.
+    pub(crate) fn of_image(d: &mut Pcg64, image: &'static str) -> MixPlan {
+        let weighted = chance(d, 0.3);
+        let types = TYPES.map(|name| (name, weighted.then(|| d.random_range(1..=4)))).to_vec();
+        MixPlan { types, image: Some(image), ..MixPlan::random(d) }
+    }
+
+    /// The version of its template that a group names.
+    pub(crate) fn version(&self) -> &'static str {
+        if self.pinned { "1" } else { "$Latest" }
     }
 
     /// As parameters of a request; `prefix` is where the policy stands in it.
@@ -73,6 +91,9 @@ impl MixPlan {
             put(format!("{entry}.InstanceType"), (*name).to_owned());
             if let Some(weight) = weight {
                 put(format!("{entry}.WeightedCapacity"), weight.to_string());
+            }
+            if let Some(image) = self.image {
+                put(format!("{entry}.ImageId"), image.to_owned());
             }
         }
         let mut distribute = |name: &str, value: String| put(format!("InstancesDistribution.{name}"), value);

@@ -15,6 +15,8 @@ use crate::world::World;
 
 /// Any well-formed image id launches.
 pub(crate) const AMI: &str = "ami-0123456789abcdef0";
+/// Another one, for whom a refresh gives new root volumes.
+pub(crate) const OTHER_AMI: &str = "ami-0fedcba9876543210";
 /// The topic that groups may tell, and the queue behind it.
 pub(crate) const TOPIC_ARN: &str = "arn:aws:sns:us-east-1:123456789012:told";
 pub(crate) const QUEUE_URL: &str = "http://127.0.0.1:80/123456789012/told";
@@ -177,7 +179,7 @@ pub(crate) async fn make_group(
         ("TerminationPolicies.member.1", group.termination_policy),
         ("NewInstancesProtectedFromScaleIn", if group.protects_new { "true" } else { "false" }),
     ];
-    let mix = group.mix.as_ref().map(|m| m.params("MixedInstancesPolicy", "$Latest"));
+    let mix = group.mix.as_ref().map(|m| m.params("MixedInstancesPolicy", m.version()));
     if let Some(mix) = &mix {
         params.extend(borrowed(mix));
     } else if group.by_configuration {

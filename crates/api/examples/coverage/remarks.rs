@@ -118,7 +118,7 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
             "With a mixed instances policy, too, if it is On-Demand only and without weights, as on AWS. Refused: the pool state \
              Hibernated, since nothing writes the memory of an instance to its disk; weights; Spot."
         }
-        "StartInstanceRefresh" => "Rolling. Refused: the strategy ReplaceRootVolume.",
+        "StartInstanceRefresh" => "Both strategies. With ReplaceRootVolume instances keep what they were launched from but the image.",
         _ => return None,
     })
 }

@@ -7,7 +7,9 @@ use puffer_core::autoscaling::maintenance::REFRESH_MIN_HEALTHY_PERCENT;
 use puffer_core::autoscaling::refresh::{
     ALARMS_MAX, CHECKPOINT_DELAY_S, DesiredConfiguration, Progress, Reserved, Rollback, WAIT_MAX_S,
 };
-use puffer_core::autoscaling::{Group, InstanceRefresh, InstanceSource, RefreshPreferences, RefreshStatus};
+use puffer_core::autoscaling::{
+    Group, InstanceRefresh, InstanceSource, RefreshPreferences, RefreshStatus, RefreshStrategy,
+};
 use puffer_core::{Timestamp, ids};
 use puffer_inventory::groups;
 use puffer_inventory::refreshes::{self, RefreshError};
@@ -16,7 +18,7 @@ use puffer_store::Reader;
 use puffer_wire::EpochMillis;
 
 use super::describe_groups::signed;
-use super::error::{Refused, natural, required, unsupported};
+use super::error::{Refused, natural, required};
 use super::paging::{self, USUAL};
 use super::{maintenance, mixed_policy, source, warm_pools};
 use crate::{ApiError, Ctx, Registry};
@@ -33,23 +35,33 @@ async fn start(
     input: shape::StartInstanceRefreshType,
 ) -> Result<shape::StartInstanceRefreshAnswer, ApiError> {
     let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
-    match input.strategy.as_deref() {
-        None | Some("Rolling") => {}
-        Some(other) => return Err(unsupported(&format!("The strategy {other}"))),
-    }
+    let strategy = match input.strategy.as_deref() {
+        None => RefreshStrategy::Rolling,
+        Some(text) => RefreshStrategy::parse(text)
+            .ok_or_else(|| ApiError::validation(format!("Invalid value for Strategy: {text}")))?,
+    };
     let given = input.preferences.unwrap_or_default();
+    let in_place = strategy == RefreshStrategy::ReplaceRootVolume;
+    if in_place && given.max_healthy_percentage.is_some_and(|percent| percent > 100) {
+        return Err(ApiError::validation(
+            "MaxHealthyPercentage must not be more than 100 with the strategy ReplaceRootVolume: nothing is launched ahead.",
+        ));
+    }
     let id = ids::uuid(&mut **cx.rng.lock());
     let now = cx.clock.now();
     cx.store
         .transact::<_, Refused>(|tx| {
             let r = tx.reader();
             let group = groups::active(&r, &name)?;
-            let preferences = preferences(&r, &group, &given)?;
+            let mut preferences = preferences(&r, &group, &given)?;
+            if in_place {
+                preferences.max_healthy = None;
+            }
             let desired = input.desired_configuration.as_ref().map(|d| desired(&r, &group, d)).transpose()?;
             if group.warm_pool.is_some() && desired.is_some() {
                 warm_pools::check_source(&r, &refreshes::from_source(&group, desired.as_ref()))?;
             }
-            refreshes::start(tx, &name, &id, preferences, desired, now).map_err(refused)?;
+            refreshes::start(tx, &name, &id, preferences, desired, strategy, now).map_err(refused)?;
             Ok(())
         })
         .await?;
@@ -106,6 +118,7 @@ fn refused(error: RefreshError) -> ApiError {
         RefreshError::Group(error) => error.into(),
         RefreshError::InProgress => ApiError::sender("InstanceRefreshInProgress", text),
         RefreshError::NotFound(_) => ApiError::sender("ActiveInstanceRefreshNotFound", text),
+        RefreshError::RootVolume(_) => ApiError::validation(text),
         RefreshError::Irreversible(_) => ApiError::sender("IrreversibleInstanceRefresh", text),
         RefreshError::Store(error) => ApiError::internal(&error),
     }
@@ -233,7 +246,7 @@ fn shape_of(f: &InstanceRefresh) -> shape::InstanceRefresh {
         preferences: Some(shape_of_preferences(&f.preferences)),
         desired_configuration: f.desired.as_ref().and_then(shape_of_desired),
         rollback_details: f.rollback.as_ref().map(shape_of_rollback),
-        strategy: Some("Rolling".to_owned()),
+        strategy: Some(f.strategy.name().to_owned()),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn describe(
                 out.block_device_mappings = Some(vec![shapes::InstanceBlockDeviceMapping {
                     device_name: s(instance_view::ROOT_DEVICE),
                     ebs: Some(shapes::EbsInstanceBlockDevice {
-                        attach_time: time(i.launched_at),
+                        attach_time: time(i.root_since()),
                         delete_on_termination: Some(true),
                         status: s("attached"),
                         volume_id: s(i.root_volume_id()),

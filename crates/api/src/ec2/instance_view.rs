@@ -55,7 +55,7 @@ fn interface(
     let address = i.private_ip.to_string();
     shapes::InstanceNetworkInterface {
         attachment: Some(shapes::InstanceNetworkInterfaceAttachment {
-            attach_time: time(i.launched_at),
+            attach_time: time(i.root_since()),
             attachment_id: s(sibling_id("eni-attach", &i.id)),
             delete_on_termination: Some(true),
             device_index: Some(0),

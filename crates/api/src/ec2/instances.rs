@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use puffer_core::ec2::{
-    Account, Image, Instance, InstanceLifecycle, SecurityGroup, private_dns_name, profile_arn, sibling_id,
+    Account, Image, Instance, InstanceLifecycle, SecurityGroup, private_dns_name, profile_arn,
 };
 use puffer_inventory::instances::{self, InstanceError, StateChange};
 use puffer_shapes::ec2 as shapes;
@@ -308,9 +308,4 @@ pub(super) async fn get_console_output(
         timestamp: super::parts::time(at.unwrap_or(instance.launched_at)),
         output: s(base64::engine::general_purpose::STANDARD.encode(bytes)),
     })
-}
-
-/// The instance a volume or interface belongs to, by its id.
-pub(super) fn owner_of(reader: &Reader<'_>, id: &str) -> Option<Arc<Instance>> {
-    reader.get::<Instance>(&sibling_id("i", id)).filter(|i| i.state.is_alive())
 }

@@ -20,6 +20,7 @@ mod network_views;
 mod page;
 mod parts;
 mod regions;
+mod root_volumes;
 mod run_instances;
 mod security_group_rules;
 mod security_groups;
@@ -90,6 +91,8 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.serve::<shapes::ImportKeyPair, _>(key_pairs::import);
     registry.serve::<shapes::DeleteKeyPair, _>(key_pairs::delete);
     registry.serve::<shapes::DescribeKeyPairs, _>(key_pairs::describe);
+    registry.serve::<shapes::CreateReplaceRootVolumeTask, _>(root_volumes::create);
+    registry.serve::<shapes::DescribeReplaceRootVolumeTasks, _>(root_volumes::describe);
     registry.serve::<shapes::CreateImage, _>(images::create);
     registry.serve::<shapes::DeregisterImage, _>(images::deregister);
     registry.serve::<shapes::DescribeImages, _>(images::describe);

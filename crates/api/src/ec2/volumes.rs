@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use puffer_core::Tags;
 use puffer_core::ec2::{Account, Image, ImageState, Instance};
+use puffer_inventory::root_volumes;
 use puffer_shapes::ec2 as shapes;
 use puffer_store::Reader;
 
 use super::error::dry_run;
 use super::filter::{Field, Filters};
 use super::instance_view;
-use super::instances::{account, owner_of};
+use super::instances::account;
 use super::page::Page;
 use super::parts::{check_ids, s, show_tags, time};
 use crate::{ApiError, Ctx};
@@ -28,14 +29,14 @@ fn volume(reader: &Reader<'_>, account: &Account, i: &Instance) -> shapes::Volum
         snapshot_id: Some(reader.get::<Image>(&i.image_id).map(|m| m.snapshot_id()).unwrap_or_default()),
         availability_zone: s(&i.zone),
         state: s("in-use"),
-        create_time: time(i.launched_at),
+        create_time: time(i.root_since()),
         attachments: Some(vec![shapes::VolumeAttachment {
             delete_on_termination: Some(true),
             volume_id: s(&id),
             instance_id: s(&i.id),
             device: s(instance_view::ROOT_DEVICE),
             state: s("attached"),
-            attach_time: time(i.launched_at),
+            attach_time: time(i.root_since()),
             ..Default::default()
         }]),
         encrypted: Some(false),
@@ -46,7 +47,7 @@ fn volume(reader: &Reader<'_>, account: &Account, i: &Instance) -> shapes::Volum
 
 fn volume_field(reader: &Reader<'_>, i: &Instance, name: &str) -> Field {
     match name {
-        "attachment.attach-time" | "create-time" => i.launched_at.to_rfc3339_millis().into(),
+        "attachment.attach-time" | "create-time" => i.root_since().to_rfc3339_millis().into(),
         "attachment.delete-on-termination" => true.into(),
         "attachment.device" => instance_view::ROOT_DEVICE.into(),
         "attachment.instance-id" => i.id.as_str().into(),
@@ -89,7 +90,7 @@ pub(super) async fn describe(
         let account = account(r)?;
         let mut candidates: Vec<Arc<Instance>> = Vec::new();
         for id in &ids {
-            candidates.push(owner_of(r, id).ok_or_else(|| {
+            candidates.push(root_volumes::owner_of(r, id).ok_or_else(|| {
                 ApiError::sender("InvalidVolume.NotFound", format!("The volume '{id}' does not exist."))
             })?);
         }
@@ -99,7 +100,7 @@ pub(super) async fn describe(
                 None => r.list::<Instance>(),
             };
         }
-        // Volumes have the digits of their instances, so both sort alike.
+        // Volumes are paged by their instances.
         candidates.sort_by(|a, b| a.id.cmp(&b.id));
         candidates.dedup_by(|a, b| a.id == b.id);
         let matching = candidates.into_iter().filter(|i| {

@@ -117,6 +117,10 @@ impl Driver for ContainerDriver {
         .await
     }
 
+    async fn replace_root(&self, spec: &LaunchSpec, grace_s: u32) -> Result<(), DriverError> {
+        to_the_end(self.fleet.clone().replace_root(spec.clone(), grace_s)).await
+    }
+
     async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
         to_the_end(self.fleet.clone().suspend(instance_id.to_string(), suspended)).await
     }
@@ -144,7 +148,8 @@ impl Driver for ContainerDriver {
                     DriverState::Starting => None,
                 };
                 let suspended = state == DriverState::Running && fleet.lifecycle.is_suspended(&id);
-                (DriverInstance { instance_id: id, state, trouble, suspended }, running)
+                let root = dir.meta().map_or(0, |meta| meta.root);
+                (DriverInstance { instance_id: id, state, trouble, suspended, root }, running)
             };
             Ok(fleet.lifecycle.ids().into_iter().map(look).collect::<Vec<_>>())
         })

@@ -212,11 +212,11 @@ impl Fleet {
         let Ok(_permit) = self.starts.acquire().await else {
             return Err(DriverError::Transient("the driver is closing".into()));
         };
-        // One that was launched before and is off has its disk.
-        let first_boot = dir.run().is_none();
+        // One that was launched before and is off has its disk, which may be new.
+        let (is_new, first_boot) = (dir.run().is_none(), dir.is_fresh());
         let (this, wanted) = (self.clone(), spec.clone());
         let ready = blocking(move || {
-            if first_boot {
+            if is_new {
                 this.lifecycle.remove(&wanted.instance_id)?;
                 return this.lifecycle.create(&wanted);
             }
@@ -230,7 +230,7 @@ impl Fleet {
             Ok(()) => Ok(()),
             Err(error) => {
                 let this = self.clone();
-                blocking(move || this.forget_failed(&id, first_boot, error)).await
+                blocking(move || this.forget_failed(&id, is_new, error)).await
             }
         }
     }
@@ -256,6 +256,33 @@ impl Fleet {
         self.known(&id)?;
         let slot = self.slot(&id);
         let _turn = slot.turn.lock().await;
+        self.power_off(&slot, id, grace_s).await
+    }
+
+    /// The disk is exchanged while nothing runs; what follows is a start of an instance that has its disk.
+    pub(super) async fn replace_root(
+        self: Arc<Self>,
+        spec: LaunchSpec,
+        grace_s: u32,
+    ) -> Result<(), DriverError> {
+        let id = spec.instance_id.clone();
+        self.known(&id)?;
+        {
+            let slot = self.slot(&id);
+            let _turn = slot.turn.lock().await;
+            if self.lifecycle.dir(&id).meta().is_none_or(|meta| meta.root != spec.root) {
+                let (this, wanted) = (self.clone(), spec.clone());
+                blocking(move || this.lifecycle.check_root(&wanted)).await?;
+                self.power_off(&slot, id, grace_s).await?;
+                let (this, wanted) = (self.clone(), spec.clone());
+                blocking(move || this.lifecycle.renew_disk(&wanted)).await?;
+            }
+        }
+        self.start(spec).await
+    }
+
+    /// Ends the guest; the caller has the instance's turn.
+    async fn power_off(self: &Arc<Self>, slot: &Slot, id: String, grace_s: u32) -> Result<(), DriverError> {
         let dir = self.lifecycle.dir(&id);
         if let Some(run) = dir.running()
             && let Some(init) = run.init.open()

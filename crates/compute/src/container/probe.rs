@@ -98,6 +98,7 @@ fn trial(dir: &Path) -> Result<(), Failure> {
     let dir = make().step(|| "prepare the data directory".into())?;
     let plan = Plan {
         spec: LaunchSpec {
+            root: 0,
             instance_id: "i-probe".into(),
             image: ImageRef { image_id: "ami-probe".into(), layers: vec![dir.join("layer")] },
             cpu_millis: 1000,

@@ -3,14 +3,15 @@
 //! ```text
 //! <data>/instances/<id>/
 //!   lock          held (flock) by the shim while it lives; holds the shim's pid and start time
-//!   meta.json     base uid; written first
+//!   meta.json     base uid, number of the root volume; written first
 //!   spec.json     the spec of the latest launch or start
 //!   start.json    number of the latest start or end, which overtakes shims of earlier ones
 //!   run.json      init's pid and start time, written before init is let go; its presence means "was launched"
 //!   end.json      how the latest guest ended, if a shim saw it
 //!   stopping      present while a stop is wanted, so that the shim takes no reboot request for a restart
 //!   suspended     present while the guest is held still
-//!   disk/         upper and work directories of the overlay
+//!   disk/         upper and work directories of the overlay; before.json: the init that ran last from the disk that it replaced
+//!   disk.new/     a disk that is being made to replace it, and disk.old/, one that was replaced and is being removed
 //!   mnt/          where the shim's private mount namespace puts its mounts; empty seen from the host
 //!   console.log   and console.log.1: console output
 //! ```
@@ -89,6 +90,9 @@ pub(super) struct Meta {
     pub(super) version: u32,
     /// First host uid (and gid) of the instance's user namespace.
     pub(super) base_uid: u32,
+    /// Number of the root volume.
+    #[serde(default)]
+    pub(super) root: u32,
 }
 
 /// `run.json`.
@@ -108,6 +112,8 @@ pub(super) enum GuestEnd {
     Crash(String),
 }
 
+/// In a disk that replaced another: the init that ran last from that one.
+pub(super) const BEFORE: &str = "disk/before.json";
 /// The version this code writes and reads.
 pub(super) const META_VERSION: u32 = 1;
 
@@ -195,6 +201,14 @@ impl InstanceDir {
             Some(GuestEnd::PowerOff) => None,
             Some(GuestEnd::Crash(how)) => Some(how),
             None => Some("it ended together with its shim or with the machine".to_owned()),
+        }
+    }
+
+    /// Whether no init was ever let go on its disk.
+    pub(super) fn is_fresh(&self) -> bool {
+        match self.run() {
+            None => true,
+            Some(run) => self.read::<ProcessId>(BEFORE).is_some_and(|before| before == run.init),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! It appears complete, by a rename, so whatever has its final name can be started:
 //! `instance.json` (what it was made from), `root/` (its disk), `console.log`, `user-data` (a script, if any),
-//! `processes.json` while it runs, and `suspended` while it is held still.
+//! `processes.json` once it has run, and `suspended` while it is held still. A disk that replaces another is made in `root.new/`; the one
+//! that it replaces is `root.old/` until it is removed.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,6 +22,11 @@ const UNFINISHED: &str = ".making-";
 /// Prefix of directories that are being removed.
 const DOOMED: &str = ".removing-";
 
+/// A root that is being made for an instance that has one.
+const ROOT_NEW: &str = "root.new";
+/// A root that was replaced and is being removed.
+const ROOT_OLD: &str = "root.old";
+
 /// What must be known of an instance after a restart of the control plane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Instance {
@@ -29,6 +35,9 @@ pub(super) struct Instance {
     pub(super) manifest: BundleManifest,
     /// Parts of `root/` that are links into the image.
     pub(super) linked: Vec<PathBuf>,
+    /// Number of the root volume.
+    #[serde(default)]
+    pub(super) root: u32,
 }
 
 /// The processes of a running instance.
@@ -37,6 +46,9 @@ pub(super) struct Processes {
     /// Pids and start times mean something only within one boot of the host.
     pub(super) boot_id: String,
     pub(super) mains: Vec<MainProcess>,
+    /// Number of the root volume that they ran from.
+    #[serde(default)]
+    pub(super) root: u32,
 }
 
 /// Paths of one instance.
@@ -80,13 +92,7 @@ impl Directory {
 
     /// Makes the instance's disk. Whatever an interrupted attempt left is removed first.
     pub(super) fn create(&self, spec: &LaunchSpec) -> Result<Instance, DriverError> {
-        let manifest = BundleManifest::find(&spec.image.image_id, &spec.image.layers)?;
-        if spec.image.layers.is_empty() {
-            return Err(bad_image(spec, "it has no layers".to_owned()));
-        }
-        if let Some(layer) = spec.image.layers.iter().find(|layer| !layer.is_dir()) {
-            return Err(bad_image(spec, format!("{} is missing", layer.display())));
-        }
+        let manifest = usable(spec)?;
         let unfinished = self.sibling(UNFINISHED);
         remove_tree(&unfinished).map_err(io_error)?;
         fs::create_dir_all(&unfinished).map_err(io_error)?;
@@ -107,14 +113,47 @@ impl Directory {
             image_id: spec.image.image_id.clone(),
             manifest,
             linked,
+            root: spec.root,
         };
-        if let Some(script) = spec.user_data.as_deref().filter(|data| data.starts_with(b"#!")) {
-            let mut file =
-                fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(at.join("user-data"))?;
-            file.write_all(script)?;
-        }
+        write_user_data(spec, &at.join("user-data"))?;
         write_json(&at.join("instance.json"), &instance)?;
         Ok(instance)
+    }
+
+    /// Makes a root from the spec's image beside the instance's own, which is left alone.
+    pub(super) fn prepare_root(&self, spec: &LaunchSpec) -> Result<Instance, DriverError> {
+        let manifest = usable(spec)?;
+        let fresh = self.0.join(ROOT_NEW);
+        let make = || {
+            remove_tree(&fresh)?;
+            layers::unite(&spec.image.layers, &fresh, &manifest.shared_paths())
+        };
+        let linked = make().map_err(|error| {
+            let _ = remove_tree(&fresh);
+            io_error(error)
+        })?;
+        Ok(Instance {
+            instance_id: spec.instance_id.clone(),
+            image_id: spec.image.image_id.clone(),
+            manifest,
+            linked,
+            root: spec.root,
+        })
+    }
+
+    /// Puts the prepared root in the place of the instance's own, from which nobody runs any more. Cut short, it is begun anew: until
+    /// `instance.json` is written the instance is the old one.
+    pub(super) fn take_prepared_root(&self, spec: &LaunchSpec, instance: &Instance) -> io::Result<()> {
+        let (old, root) = (self.0.join(ROOT_OLD), self.root());
+        remove_tree(&old)?;
+        match fs::rename(&root, &old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::rename(self.0.join(ROOT_NEW), &root)?;
+        write_user_data(spec, &self.user_data())?;
+        write_json(&self.0.join("instance.json"), instance)?;
+        remove_tree(&old)
     }
 
     pub(super) fn instance(&self) -> Option<Instance> {
@@ -132,8 +171,23 @@ impl Directory {
         self.0.join("processes.json").is_file()
     }
 
-    pub(super) fn record(&self, mains: &[MainProcess]) -> io::Result<()> {
-        write_json(&self.0.join("processes.json"), &Processes { boot_id: boot_id(), mains: mains.to_vec() })
+    /// Whether its services never ran from the root that it has.
+    pub(super) fn is_fresh(&self, instance: &Instance) -> bool {
+        let ran: Option<Processes> = read_json(&self.0.join("processes.json"));
+        ran.is_none_or(|processes| processes.root != instance.root)
+    }
+
+    /// Records the main processes that run from this root.
+    pub(super) fn record(&self, mains: &[MainProcess], root: u32) -> io::Result<()> {
+        let processes = Processes { boot_id: boot_id(), mains: mains.to_vec(), root };
+        write_json(&self.0.join("processes.json"), &processes)
+    }
+
+    /// Records that none of its processes is left.
+    pub(super) fn record_end(&self) -> io::Result<()> {
+        let path = self.0.join("processes.json");
+        let ran: Option<Processes> = read_json(&path);
+        self.record(&[], ran.map_or(0, |processes| processes.root))
     }
 
     /// Whether it is held still.
@@ -170,6 +224,30 @@ impl Directory {
         let name = self.0.file_name().unwrap_or_default().to_string_lossy();
         self.0.with_file_name(format!("{prefix}{name}"))
     }
+}
+
+/// How the spec's image is run, if it can be used.
+fn usable(spec: &LaunchSpec) -> Result<BundleManifest, DriverError> {
+    let manifest = BundleManifest::find(&spec.image.image_id, &spec.image.layers)?;
+    if spec.image.layers.is_empty() {
+        return Err(bad_image(spec, "it has no layers".to_owned()));
+    }
+    if let Some(layer) = spec.image.layers.iter().find(|layer| !layer.is_dir()) {
+        return Err(bad_image(spec, format!("{} is missing", layer.display())));
+    }
+    Ok(manifest)
+}
+
+/// Writes the script that a first boot runs, if there is one.
+fn write_user_data(spec: &LaunchSpec, path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let Some(script) = spec.user_data.as_deref().filter(|data| data.starts_with(b"#!")) else {
+        return Ok(());
+    };
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(path)?.write_all(script)
 }
 
 /// Ids of all instances of this driver below `instances`.

@@ -137,8 +137,9 @@ impl ProcessDriver {
         spec: &LaunchSpec,
         directory: &Directory,
         instance: &Instance,
-        first_boot: bool,
     ) -> Result<(), DriverError> {
+        // User data is run at most once: not again when a first start was cut short after the services ran.
+        let first_boot = directory.is_fresh(instance);
         // Processes of a start that was cut short before it was recorded, or stragglers of a dead instance.
         self.power_off(&spec.instance_id, directory, Duration::ZERO).await?;
         directory.mark_suspended(false).map_err(io_error)?;
@@ -161,7 +162,7 @@ impl ProcessDriver {
                 }
             }
         }
-        directory.record(&mains).map_err(io_error)?;
+        directory.record(&mains, instance.root).map_err(io_error)?;
         self.running.lock().insert(spec.instance_id.clone(), mains);
         if first_boot {
             self.first_boot(spec, &tree, directory, instance);
@@ -226,7 +227,7 @@ impl ProcessDriver {
             tokio::time::sleep(END_POLL).await;
         }
         if directory.has_run() {
-            directory.record(&[]).map_err(io_error)?;
+            directory.record_end().map_err(io_error)?;
         }
         self.running.lock().remove(id);
         Ok(())
@@ -273,8 +274,7 @@ impl Driver for ProcessDriver {
         if self.is_running(&spec.instance_id) {
             return Ok(());
         }
-        // User data is run at most once: not again when a first start was cut short after the services ran.
-        let first_boot = !directory.has_run();
+        let is_new = !directory.has_run();
         let instance = match directory.instance() {
             Some(instance) => instance,
             None => {
@@ -282,8 +282,8 @@ impl Driver for ProcessDriver {
                 blocking(move || directory.create(&spec)).await?
             }
         };
-        let started = self.power_on(spec, &directory, &instance, first_boot).await;
-        if started.is_err() && first_boot {
+        let started = self.power_on(spec, &directory, &instance).await;
+        if started.is_err() && is_new {
             blocking(move || directory.remove().map_err(io_error)).await?;
         }
         started
@@ -294,7 +294,7 @@ impl Driver for ProcessDriver {
         if self.is_running(&spec.instance_id) {
             return Ok(());
         }
-        self.power_on(spec, &directory, &instance, false).await
+        self.power_on(spec, &directory, &instance).await
     }
 
     async fn stop(&self, instance_id: &str, grace_s: u32) -> Result<(), DriverError> {
@@ -310,7 +310,26 @@ impl Driver for ProcessDriver {
         let (_turn, directory, instance) = self.existing(&spec.instance_id).await?;
         let grace = Duration::from_secs(REBOOT_GRACE_S.into());
         self.power_off(&spec.instance_id, &directory, grace).await?;
-        self.power_on(spec, &directory, &instance, false).await
+        self.power_on(spec, &directory, &instance).await
+    }
+
+    /// The instance serves on while its new root is made, so an image that cannot be used costs it nothing.
+    async fn replace_root(&self, spec: &LaunchSpec, grace_s: u32) -> Result<(), DriverError> {
+        let (_turn, directory, mut instance) = self.existing(&spec.instance_id).await?;
+        if instance.root != spec.root {
+            let (beside, wanted) = (directory.clone(), spec.clone());
+            let next = blocking(move || beside.prepare_root(&wanted)).await?;
+            // Those who are held still cannot heed what they are asked.
+            let grace_s = if directory.is_suspended() { 0 } else { grace_s };
+            let grace = Duration::from_secs(grace_s.into());
+            self.power_off(&spec.instance_id, &directory, grace).await?;
+            let (of, wanted, made) = (directory.clone(), spec.clone(), next.clone());
+            blocking(move || of.take_prepared_root(&wanted, &made).map_err(io_error)).await?;
+            instance = next;
+        } else if self.is_running(&spec.instance_id) {
+            return Ok(());
+        }
+        self.power_on(spec, &directory, &instance).await
     }
 
     /// Stops the processes by signal. The mark comes first, so that one who opens the driver after a crash completes what was begun;
@@ -360,9 +379,11 @@ impl Driver for ProcessDriver {
             // Who started the processes may be gone, so nobody has seen how they ended.
             let instance = |id: String| {
                 let state = state(&id);
+                let directory = Directory::of(&instances, &id).ok();
+                let root = directory.and_then(|d| d.instance()).map_or(0, |instance| instance.root);
                 let is_marked = || Directory::of(&instances, &id).is_ok_and(|d| d.is_suspended());
                 let suspended = state == DriverState::Running && is_marked();
-                DriverInstance { instance_id: id, state, trouble: None, suspended }
+                DriverInstance { instance_id: id, state, trouble: None, suspended, root }
             };
             Ok(ids.into_iter().map(instance).collect())
         })

@@ -37,6 +37,7 @@ impl World {
 
     fn spec(&self, id: &str, layers: Vec<PathBuf>) -> LaunchSpec {
         LaunchSpec {
+            root: 0,
             instance_id: id.to_owned(),
             image: ImageRef { image_id: "ami-1".to_owned(), layers },
             cpu_millis: 1000,
@@ -127,6 +128,21 @@ async fn keeps_its_disk_over_stop_and_start_and_runs_user_data_once() {
     world.driver.reboot(&spec).await.unwrap();
     until("the third start", || contains(&root.join("starts"), "up\nup\nup")).await;
     assert_eq!(std::fs::read_to_string(root.join("user-data-ran")).unwrap(), "run\n");
+    // A new root volume boots for the first time, with the user data as it is by now.
+    spec.root = 1;
+    spec.user_data = Some(b"#!/bin/sh\necho changed >> user-data-ran\n".to_vec());
+    world.driver.replace_root(&spec, 10).await.unwrap();
+    until("the new user data", || contains(&root.join("user-data-ran"), "changed")).await;
+    until("the new start", || contains(&root.join("starts"), "up")).await;
+    assert_eq!(std::fs::read_to_string(root.join("starts")).unwrap(), "up\n");
+    // Killed while it replaced: the old root set aside, none in its place.
+    let directory = world.directory("i-2");
+    world.driver.stop("i-2", 10).await.unwrap();
+    std::fs::rename(&root, directory.join("root.old")).unwrap();
+    spec.root = 2;
+    world.driver.replace_root(&spec, 10).await.unwrap();
+    until("the last user data", || contains(&root.join("user-data-ran"), "changed")).await;
+    assert!(!directory.join("root.old").exists() && !directory.join("root.new").exists());
     world.driver.terminate("i-2").await.unwrap();
 }
 

@@ -256,6 +256,19 @@ impl Driver for SimulatedDriver {
         Ok(())
     }
 
+    async fn replace_root(&self, spec: &LaunchSpec, _grace_s: u32) -> Result<(), DriverError> {
+        let root = self.machines.lock().get(&spec.instance_id).map(|machine| machine.root);
+        if root.ok_or_else(|| Self::missing(&spec.instance_id))? != spec.root {
+            self.fate(spec, false, 0)?;
+            self.shut_down().await;
+            if let Some(machine) = self.machines.lock().get_mut(&spec.instance_id) {
+                machine.state = DriverState::Stopped;
+                (machine.root, machine.n_boots) = (spec.root, 0);
+            }
+        }
+        self.boot(spec, false).await
+    }
+
     async fn suspend(&self, instance_id: &str, suspended: bool) -> Result<(), DriverError> {
         let mut machines = self.machines.lock();
         let machine = machines.get_mut(instance_id).ok_or_else(|| Self::missing(instance_id))?;
@@ -280,6 +293,7 @@ impl Driver for SimulatedDriver {
                 state: m.state,
                 trouble: m.trouble.clone(),
                 suspended: m.suspended && m.state == DriverState::Running,
+                root: m.root,
             })
             .collect())
     }

@@ -17,6 +17,8 @@ pub(super) struct Machine {
     pub(super) trouble: Option<String>,
     /// As [`crate::DriverInstance::suspended`].
     pub(super) suspended: bool,
+    /// As [`crate::DriverInstance::root`].
+    pub(super) root: u32,
     cpu_millis: u32,
     memory_bytes: u64,
     cpu_ns: f64,
@@ -33,6 +35,7 @@ impl Machine {
             booted_at: None,
             trouble: None,
             suspended: false,
+            root: 0,
             cpu_millis,
             memory_bytes,
             cpu_ns: 0.0,
@@ -41,7 +44,7 @@ impl Machine {
     }
 
     pub(super) fn of(spec: &LaunchSpec, now: Instant) -> Machine {
-        Machine::new(spec.cpu_millis, spec.memory_bytes, now)
+        Machine { root: spec.root, ..Machine::new(spec.cpu_millis, spec.memory_bytes, now) }
     }
 
     /// Starts to boot.

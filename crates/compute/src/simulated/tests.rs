@@ -17,6 +17,7 @@ fn clock() -> Arc<dyn Clock> {
 
 fn spec(number: u32) -> LaunchSpec {
     LaunchSpec {
+        root: 0,
         instance_id: format!("i-{number:017x}"),
         image: ImageRef { image_id: "ami-0123456789abcdef0".into(), layers: Vec::new() },
         cpu_millis: 2000,

@@ -55,6 +55,7 @@ impl Subject for World {
 
     fn spec(&self, number: u32) -> LaunchSpec {
         LaunchSpec {
+            root: 0,
             instance_id: format!("i-{number:017x}"),
             image: ImageRef {
                 image_id: "ami-00000000000000001".into(),

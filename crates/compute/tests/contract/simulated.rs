@@ -30,6 +30,7 @@ impl Subject for Pretended {
 
     fn spec(&self, number: u32) -> LaunchSpec {
         LaunchSpec {
+            root: 0,
             instance_id: format!("i-{number:017x}"),
             image: ImageRef { image_id: "ami-00000000000000001".into(), layers: Vec::new() },
             cpu_millis: 1000,

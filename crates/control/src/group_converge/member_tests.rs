@@ -9,7 +9,7 @@ use puffer_core::autoscaling::refresh::{DesiredConfiguration, Reserved};
 use puffer_core::autoscaling::warm_pool::WarmPool;
 use puffer_core::autoscaling::{
     ActivityStatus, Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, LifecycleState as S, Member,
-    RefreshPreferences, RefreshStatus, ZonalShift, ZoneImpairment,
+    RefreshPreferences, RefreshStatus, RefreshStrategy, ZonalShift, ZoneImpairment,
 };
 use puffer_core::ec2::{
     Image, ImageState, Instance, InstanceLifecycle, LaunchTemplate, LaunchTemplateData, StateReason,
@@ -35,7 +35,7 @@ impl World {
         .await;
     }
 
-    async fn template(&self, name: &str) -> Arc<LaunchTemplate> {
+    pub(super) async fn template(&self, name: &str) -> Arc<LaunchTemplate> {
         let data = LaunchTemplateData {
             image_id: Some(AMI.into()),
             instance_type: Some("t2.micro".into()),
@@ -55,7 +55,7 @@ impl World {
     }
 }
 
-fn of(template: &LaunchTemplate, version: &str) -> InstanceSource {
+pub(super) fn of(template: &LaunchTemplate, version: &str) -> InstanceSource {
     let (id, name) = (template.id.clone(), template.name.clone());
     InstanceSource::LaunchTemplate(LaunchTemplateRef { id, name, version: version.into() })
 }
@@ -180,7 +180,12 @@ async fn launches_during_a_refresh_are_what_it_wants() {
     };
     let desired = DesiredConfiguration { source: of(&new, "1"), mixed: None };
     let now = w.now();
-    w.store.transact(|tx| refreshes::start(tx, "g", "r", preferences, Some(desired), now)).await.unwrap();
+    w.store
+        .transact(|tx| {
+            refreshes::start(tx, "g", "r", preferences, Some(desired), RefreshStrategy::Rolling, now)
+        })
+        .await
+        .unwrap();
     w.converge().await;
     assert_eq!(w.store.get::<InstanceRefresh>("r").unwrap().status, RefreshStatus::InProgress);
     let call = w.launch_now(asked("us-east-1b")).await;

@@ -20,6 +20,8 @@ mod member_tests;
 #[cfg(test)]
 mod process_tests;
 #[cfg(test)]
+mod root_volume_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod warm_pool_tests;

@@ -12,7 +12,7 @@ use puffer_core::ec2::{Cidr, Instance, InstanceState, StateReason};
 use puffer_core::elb::{Target, TargetGroup, TargetState, TargetType};
 use puffer_core::{Clock, ManualClock, Timestamp};
 use puffer_inventory::bootstrap::{Bootstrap, BootstrapError, bootstrap_account};
-use puffer_inventory::{groups, instances, policies, targets};
+use puffer_inventory::{groups, instances, policies, root_volumes, targets};
 use puffer_metrics::{Metrics, Options, Sample};
 use puffer_store::{Store, StoreError, Transaction};
 
@@ -110,6 +110,11 @@ impl World {
                 match i.state {
                     InstanceState::Pending => drop(instances::mark_running(tx, &i.id, 0, now)),
                     InstanceState::ShuttingDown => drop(instances::mark_terminated(tx, &i.id, None, now)),
+                    InstanceState::Running => {
+                        if let Some(wanted) = &i.root_replacement {
+                            root_volumes::mark_replaced(tx, &i.id, wanted, now);
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -121,6 +121,7 @@ impl World {
         let instance = self.edit(|tx| run_instances(tx, &request, NOW, &mut rng).unwrap().remove(0)).await;
         self.driver
             .launch(&LaunchSpec {
+                root: 0,
                 instance_id: instance.id.clone(),
                 image: ImageRef { image_id: instance.image_id.clone(), layers: Vec::new() },
                 cpu_millis: 1000,

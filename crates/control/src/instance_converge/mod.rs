@@ -14,6 +14,9 @@
 
 mod agenda;
 mod reasons;
+mod root_volume;
+#[cfg(test)]
+mod root_volume_tests;
 mod spec;
 mod step;
 mod sweep;

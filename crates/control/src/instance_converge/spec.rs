@@ -38,6 +38,7 @@ impl Shared {
         Ok(LaunchSpec {
             instance_id: instance.id.clone(),
             image: ImageRef { image_id: instance.image_id.clone(), layers },
+            root: instance.root_serial,
             cpu_millis: size.n_vcpus * 1000,
             memory_bytes: u64::from(size.memory_mib) << 20,
             hostname: format!("ip-{a}-{b}-{c}-{d}"),

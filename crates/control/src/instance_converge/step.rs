@@ -21,13 +21,17 @@ const STEPS_PER_TASK_MAX: usize = 8;
 pub(super) fn is_wanted(instance: &Instance) -> bool {
     match instance.state {
         State::Pending | State::Stopping | State::ShuttingDown => true,
-        State::Running => instance.reboot_requests != instance.reboots_done,
+        State::Running => has_reboot(instance) || instance.root_replacement.is_some(),
         State::Stopped | State::Terminated => false,
     }
 }
 
+fn has_reboot(instance: &Instance) -> bool {
+    instance.reboot_requests != instance.reboots_done
+}
+
 /// How a step ended.
-enum Outcome {
+pub(super) enum Outcome {
     /// Done, or nothing to do: look whether there is more.
     Done,
     /// Failed in passing: try again after a wait.
@@ -76,7 +80,9 @@ impl Shared {
             State::Pending => self.run(key, instance).await,
             State::Stopping => self.stop(key, instance).await,
             State::ShuttingDown => self.end(key, instance).await,
-            State::Running => self.reboot(key, instance).await,
+            // An image of the old root volume may wait for the reboot.
+            State::Running if has_reboot(instance) => self.reboot(key, instance).await,
+            State::Running => self.replace_root(key, instance).await,
             State::Stopped | State::Terminated => Ok(Outcome::Done),
         }
     }
@@ -152,11 +158,14 @@ impl Shared {
         }
     }
 
+    pub(super) fn out_of_reach(&self, instance: &Instance) -> Option<DriverError> {
+        let (id, zone) = (&instance.id, &instance.zone);
+        let down = self.rooms.store.read(|r| zones::is_down(r, zone));
+        down.then(|| DriverError::Transient(format!("{id} cannot be reached: zone {zone} is down")))
+    }
+
     async fn reboot(&self, key: &Arc<str>, instance: &Instance) -> Result<Outcome, StoreError> {
-        let zone = &instance.zone;
-        if self.rooms.store.read(|r| zones::is_down(r, zone)) {
-            let error =
-                DriverError::Transient(format!("{} cannot be reached: zone {zone} is down", instance.id));
+        if let Some(error) = self.out_of_reach(instance) {
             return Ok(self.again(key, error));
         }
         let done = match self.rooms.store.read(|r| images::waiting_for_rest(r, &instance.id).is_empty()) {
@@ -212,7 +221,7 @@ impl Shared {
         }
     }
 
-    fn again(&self, key: &Arc<str>, error: DriverError) -> Outcome {
+    pub(super) fn again(&self, key: &Arc<str>, error: DriverError) -> Outcome {
         self.agenda.lock().fail(key, Instant::now());
         Outcome::Again(error)
     }

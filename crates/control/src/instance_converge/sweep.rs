@@ -4,7 +4,7 @@ use std::sync::Arc;
 use puffer_compute::{DriverError, DriverInstance, DriverState};
 use puffer_core::Mutation;
 use puffer_core::ec2::{Instance, InstanceState as State, StatusCheck};
-use puffer_inventory::{instances, zones};
+use puffer_inventory::{instances, root_volumes, zones};
 use puffer_store::StoreError;
 use tokio::time::Instant;
 
@@ -33,13 +33,29 @@ enum Finding {
     Crashed,
 }
 
+/// What of an instance's record is compared with the machine.
+#[derive(Debug, Clone, Copy)]
+struct Stand {
+    state: State,
+    /// It is about to be booted from another root volume, and off meanwhile.
+    boots_anew: bool,
+}
+
+impl Stand {
+    fn of(record: &Arc<Instance>) -> Stand {
+        Stand { state: record.state, boots_anew: record.root_replacement.is_some() }
+    }
+}
+
 /// Compares one instance's record with the machine. Records in transition are the steps' business.
-fn judge(record: Option<State>, machine: Option<&DriverInstance>) -> Option<Finding> {
-    match (record, machine.map(|m| m.state)) {
+fn judge(record: Option<Stand>, machine: Option<&DriverInstance>) -> Option<Finding> {
+    let boots_anew = record.is_some_and(|stand| stand.boots_anew);
+    match (record.map(|stand| stand.state), machine.map(|m| m.state)) {
         (None | Some(State::Terminated), Some(_)) if Mutation::KeepOrphans.is_on() => None,
         (None | Some(State::Terminated), Some(_)) => Some(Finding::Orphan),
         (Some(State::Stopped), Some(DriverState::Running | DriverState::Starting)) => Some(Finding::Revenant),
         (Some(State::Running | State::Stopped), None) => Some(Finding::Lost),
+        (Some(State::Running), Some(DriverState::Stopped)) if boots_anew => None,
         (Some(State::Running), Some(DriverState::Stopped)) => {
             let crashed = machine.is_some_and(|m| m.trouble.is_some());
             Some(if crashed { Finding::Crashed } else { Finding::PoweredOff })
@@ -80,7 +96,7 @@ impl Shared {
         if let Ok(listed) = &listed {
             for key in &claimed {
                 let record = self.rooms.store.get::<Instance>(key);
-                let finding = judge(record.as_ref().map(|i| i.state), listed.get(&**key));
+                let finding = judge(record.as_ref().map(Stand::of), listed.get(&**key));
                 match finding {
                     Some(f @ (Finding::Orphan | Finding::Revenant)) => to_put_down.push((Arc::clone(key), f)),
                     Some(f) => to_record.push((Arc::clone(key), f)),
@@ -113,8 +129,8 @@ impl Shared {
             let agenda = self.agenda.lock();
             let mut suspects: Vec<Arc<str>> = Vec::new();
             for (id, seen) in listed {
-                let record = r.get::<Instance>(id).map(|i| i.state);
-                if judge(record, Some(seen)).is_some() && !agenda.is_busy(id) {
+                let record = r.get::<Instance>(id);
+                if judge(record.as_ref().map(Stand::of), Some(seen)).is_some() && !agenda.is_busy(id) {
                     suspects.push(Arc::from(id.as_str()));
                 }
             }
@@ -274,6 +290,7 @@ impl Shared {
         for batch in old.chunks(BATCH_MAX) {
             let dropped = self.record(|tx| {
                 for id in batch {
+                    root_volumes::forget(tx, id);
                     tx.delete::<Instance>(id);
                 }
             });
@@ -314,14 +331,22 @@ mod tests {
             (Some(State::Stopping), Some((D::Stopped, None)), None),
             (Some(State::ShuttingDown), None, None),
         ];
-        for (record, machine, finding) in cases {
+        let cases = cases.map(|(record, machine, finding)| (record, false, machine, finding));
+        let anew = [
+            (Some(State::Running), true, Some((D::Stopped, None)), None),
+            (Some(State::Running), true, Some((D::Stopped, Some("exit status 1"))), None),
+            (Some(State::Running), true, None, Some(F::Lost)),
+        ];
+        for (record, boots_anew, machine, finding) in cases.into_iter().chain(anew) {
             let seen = machine.map(|(state, trouble): (DriverState, Option<&str>)| DriverInstance {
                 instance_id: "i-1".to_owned(),
                 state,
                 trouble: trouble.map(str::to_owned),
                 suspended: false,
+                root: 0,
             });
-            assert_eq!(judge(record, seen.as_ref()), finding, "{record:?} {machine:?}");
+            let stand = record.map(|state| Stand { state, boots_anew });
+            assert_eq!(judge(stand, seen.as_ref()), finding, "{stand:?} {machine:?}");
         }
     }
 }

@@ -18,19 +18,19 @@ use super::step::LAUNCH_ATTEMPTS_MAX;
 use super::*;
 use crate::{LoopbackPlacement, NoFiles, spawn};
 
-const AMI: &str = "ami-0123456789abcdef0";
+pub(super) const AMI: &str = "ami-0123456789abcdef0";
 
-struct World {
+pub(super) struct World {
     _dir: tempfile::TempDir,
-    store: Store,
-    driver: Arc<SimulatedDriver>,
-    clock: Arc<ManualClock>,
+    pub(super) store: Store,
+    pub(super) driver: Arc<SimulatedDriver>,
+    pub(super) clock: Arc<ManualClock>,
     stop: watch::Sender<bool>,
     seed: u64,
 }
 
 impl World {
-    async fn new(settings: SimulatedSettings) -> World {
+    pub(super) async fn new(settings: SimulatedSettings) -> World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_000_000)));
         let driver = SimulatedDriver::new(settings, Arc::clone(&clock) as Arc<dyn Clock>);
         let dir = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ impl World {
         World { _dir: dir, store, driver: Arc::new(driver), clock, stop, seed: 2 }
     }
 
-    fn start(&self) {
+    pub(super) fn start(&self) {
         let rooms = ConvergeRooms {
             store: self.store.clone(),
             driver: Arc::clone(&self.driver) as Arc<dyn Driver>,
@@ -63,7 +63,7 @@ impl World {
         spawn(InstanceConverge::new(rooms, ConvergeLimits::default()), self.stop.subscribe());
     }
 
-    async fn launch(&mut self, n: u32) -> Vec<String> {
+    pub(super) async fn launch(&mut self, n: u32) -> Vec<String> {
         let request = LaunchRequest { min_count: n, max_count: n, ..LaunchRequest::new(AMI, "t2.micro") };
         self.launch_as(&request).await
     }
@@ -80,12 +80,12 @@ impl World {
         made.iter().map(|i| i.id.clone()).collect()
     }
 
-    async fn edit<R>(&self, body: impl FnOnce(&mut Transaction<'_>) -> R) -> R {
+    pub(super) async fn edit<R>(&self, body: impl FnOnce(&mut Transaction<'_>) -> R) -> R {
         self.store.transact::<_, StoreError>(|tx| Ok(body(tx))).await.unwrap()
     }
 
     /// Waits until all of these instances are as wanted. Level-triggered and without a clock: the test runner's own limit bounds it.
-    async fn until(&self, ids: &[String], wanted: impl Fn(&Instance) -> bool) {
+    pub(super) async fn until(&self, ids: &[String], wanted: impl Fn(&Instance) -> bool) {
         let changes = self.store.subscribe::<Instance>();
         loop {
             let fine = |id: &String| self.store.get::<Instance>(id).is_some_and(|i| wanted(&i));
@@ -96,15 +96,15 @@ impl World {
         }
     }
 
-    async fn until_state(&self, ids: &[String], state: State) {
+    pub(super) async fn until_state(&self, ids: &[String], state: State) {
         self.until(ids, |i| i.state == state).await;
     }
 
-    fn get(&self, id: &str) -> Arc<Instance> {
+    pub(super) fn get(&self, id: &str) -> Arc<Instance> {
         self.store.get(id).unwrap()
     }
 
-    async fn on_machine(&self, id: &str) -> Option<DriverState> {
+    pub(super) async fn on_machine(&self, id: &str) -> Option<DriverState> {
         self.driver.list().await.unwrap().into_iter().find(|i| i.instance_id == id).map(|i| i.state)
     }
 }
@@ -115,7 +115,7 @@ impl Drop for World {
     }
 }
 
-fn booting(boot_s: u64) -> SimulatedSettings {
+pub(super) fn booting(boot_s: u64) -> SimulatedSettings {
     SimulatedSettings { boot: Duration::from_secs(boot_s), ..Default::default() }
 }
 

@@ -106,6 +106,10 @@ fn instance(id: &str, group: &str, detailed: bool) -> Instance {
         ebs_optimized: false,
         source_dest_check: true,
         root_volume_gib: 8,
+        root_replacement: None,
+        root_serial: 0,
+        n_root_replacements: 0,
+        root_since: None,
         volume_tags: Tags::new(),
         network_interface_tags: Tags::new(),
         instance_status: StatusCheck::Ok,
@@ -118,6 +122,7 @@ fn instance(id: &str, group: &str, detailed: bool) -> Instance {
 
 fn spec(id: &str) -> LaunchSpec {
     LaunchSpec {
+        root: 0,
         instance_id: id.into(),
         image: ImageRef { image_id: "ami-1".into(), layers: vec![] },
         cpu_millis: 2000,

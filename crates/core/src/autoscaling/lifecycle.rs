@@ -2,7 +2,8 @@
 //!
 //! Pending → (instance runs) → hooks: Pending:Wait → Pending:Proceed → registered → InService. Terminating → deregistered,
 //! drained → hooks: Terminating:Wait → Terminating:Proceed → the instance is asked to go → gone. Standby and detachment leave
-//! by the same door, without hooks. A launch whose hook is abandoned goes out the same way, termination hooks
+//! by the same door, without hooks. A member whose root volume is replaced drains and asks the termination hooks as if it went, keeps
+//! its place, and comes back as a newcomer, launch hooks included. A launch whose hook is abandoned goes out the same way, termination hooks
 //! included. Each answer depends only on what is recorded, so a step that was cut off is simply taken again.
 
 use std::time::Duration;
@@ -56,6 +57,14 @@ pub enum Next {
     EndInstance,
     /// The instance has gone: the membership ends.
     Leave,
+    /// Drained, and no hook is left: ask for the new root volume.
+    ReplaceRoot,
+    /// The guest runs from the new root volume.
+    RootReplaced,
+    /// From here on it is like a newcomer.
+    ComeAnew,
+    /// It has not got its root volume: it goes.
+    RootFailed,
     /// Drained: it is in standby now.
     EnterStandby,
     /// Drained: it belongs to the group no more.
@@ -83,6 +92,7 @@ pub fn next(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
         }
         S::WarmedStopped | S::WarmedRunning if view.is_ready_in_pool() => Next::Stay,
         S::WarmedStopped | S::WarmedRunning => Next::LeavePool,
+        replacing if replacing.is_replacing_root() => replacing_root(group, view, state, now),
         S::EnteringStandby => drained(view, now, Next::EnterStandby),
         S::Detaching => drained(view, now, Next::Detach),
         S::Standby if state == InstanceState::Terminated => Next::Leave,
@@ -102,6 +112,36 @@ fn coming(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
             Verdict::Wait(until) => Next::StayUntil(until),
             Verdict::Proceed => Next::Proceed,
             Verdict::Abandoned(message) => Next::AbandonLaunch(message),
+        },
+    }
+}
+
+/// Its root volume is being replaced. What its hooks say does not keep it from that, as it keeps nobody from termination.
+fn replacing_root(group: &Group, view: &MemberView<'_>, state: InstanceState, now: Timestamp) -> Next {
+    let Some(instance) = view.instance.filter(|_| state == InstanceState::Running) else {
+        return Next::RootFailed;
+    };
+    match (view.member.state, &view.member.hooks) {
+        (S::RootVolumeReplaced, _) => Next::ComeAnew,
+        (S::ReplacingRootVolumeProceed, _) => {
+            let wanted = view.member.root_target.as_ref().map(|target| target.serial);
+            match &instance.root_replacement {
+                Some(_) => Next::Stay,
+                None if wanted == Some(instance.root_serial) => Next::RootReplaced,
+                None => Next::RootFailed,
+            }
+        }
+        (_, HookStand::Due) => {
+            let then = match has_hooks(group, Transition::Terminating) {
+                true => Next::WaitForHooks(Transition::Terminating),
+                false => Next::ReplaceRoot,
+            };
+            drained(view, now, then)
+        }
+        (_, HookStand::Done) => Next::ReplaceRoot,
+        (_, HookStand::Waiting(actions)) => match hook::judge(actions, now) {
+            Verdict::Wait(until) => Next::StayUntil(until),
+            Verdict::Proceed | Verdict::Abandoned(_) => Next::ReplaceRoot,
         },
     }
 }
@@ -183,10 +223,10 @@ fn drained(view: &MemberView<'_>, now: Timestamp, then: Next) -> Next {
     if view.traffic.held && now < until { Next::DrainUntil(until) } else { then }
 }
 
-/// Whether a member on its way into service was not launched for it, but attached, taken out of standby or back from draining:
-/// those pass by the hooks of a launch.
+/// Whether a member on its way into service was not launched for it, but attached, taken out of standby or back from draining,
+/// which pass by the hooks of a launch, or has got another root volume.
 pub fn is_moved(member: &Member) -> bool {
-    member.state == S::Pending && member.hooks == HookStand::Done
+    member.root_target.is_some() || member.state == S::Pending && member.hooks == HookStand::Done
 }
 
 fn launch_failed(view: &MemberView<'_>) -> Next {
@@ -250,6 +290,93 @@ mod tests {
                 "{state:?} {instance_state:?} {asked} {held}"
             );
         }
+    }
+
+    #[test]
+    fn root_volumes_are_replaced_between_draining_and_coming_anew() {
+        use super::super::RootTarget;
+        use super::super::hook::{HookAction, HookResult, LifecycleHook};
+        use crate::ec2::RootReplacement;
+        use InstanceState as I;
+        let hook = || LifecycleHook { heartbeat_s: 60, ..LifecycleHook::new(Transition::Terminating) };
+        let action = |result| {
+            HookStand::Waiting(vec![HookAction {
+                result,
+                ..HookAction::begin("h", &hook(), "t".into(), NOW)
+            }])
+        };
+        let (due, done) = (HookStand::Due, HookStand::Done);
+        let (drains, waits) =
+            (Next::DrainUntil(NOW + DRAIN_WAIT_MAX), Next::StayUntil(NOW + Duration::from_secs(60)));
+        let asks = Next::WaitForHooks(Transition::Terminating);
+        let (begins, proceeds) = (S::ReplacingRootVolume, S::ReplacingRootVolumeProceed);
+        // (member state, hooks, hooked, instance, held, asked for, number of the root) → next; number 2 is wanted
+        let table = [
+            (begins, due.clone(), false, I::Running, true, false, 1, drains.clone()),
+            (begins, due.clone(), false, I::Running, false, false, 1, Next::ReplaceRoot),
+            (begins, due.clone(), true, I::Running, true, false, 1, drains),
+            (begins, due.clone(), true, I::Running, false, false, 1, asks),
+            (begins, due.clone(), true, I::Stopped, true, false, 1, Next::RootFailed),
+            (S::ReplacingRootVolumeWait, action(None), true, I::Running, false, false, 1, waits),
+            (
+                S::ReplacingRootVolumeWait,
+                action(Some(HookResult::Continue)),
+                true,
+                I::Running,
+                false,
+                false,
+                1,
+                Next::ReplaceRoot,
+            ),
+            (
+                S::ReplacingRootVolumeWait,
+                action(Some(HookResult::Abandon)),
+                true,
+                I::Running,
+                false,
+                false,
+                1,
+                Next::ReplaceRoot,
+            ),
+            (
+                S::ReplacingRootVolumeWait,
+                action(None),
+                true,
+                I::Terminated,
+                false,
+                false,
+                1,
+                Next::RootFailed,
+            ),
+            (proceeds, done.clone(), true, I::Running, false, true, 1, Next::Stay),
+            (proceeds, done.clone(), true, I::Running, false, false, 2, Next::RootReplaced),
+            (proceeds, done.clone(), true, I::Running, false, false, 1, Next::RootFailed),
+            (proceeds, done.clone(), false, I::ShuttingDown, false, true, 1, Next::RootFailed),
+            (S::RootVolumeReplaced, done, false, I::Running, false, false, 2, Next::ComeAnew),
+            (S::Pending, due.clone(), false, I::Running, false, false, 2, Next::EnterService),
+            (S::Pending, due, false, I::Stopped, false, false, 2, Next::Lost),
+        ];
+        for (state, hooks, hooked, instance_state, held, asked, serial, want) in table {
+            let mut g = group(1, 1, 1);
+            if hooked {
+                g.hooks.insert("h".into(), hook());
+            }
+            let mut m = member("i-1", "a");
+            (m.state, m.state_since, m.hooks) = (state, NOW, hooks);
+            m.root_target = Some(RootTarget { image_id: "ami-2".into(), task_id: None, serial: 2 });
+            assert!(m.counts() && m.is_under_way() && !m.is_terminating(), "it keeps its place");
+            let mut i = instance("i-1", instance_state);
+            i.root_serial = serial;
+            i.root_replacement = asked.then(|| RootReplacement {
+                task_id: "replacevol-1".into(),
+                image_id: "ami-2".into(),
+                serial: 2,
+            });
+            let traffic = Traffic { held, ..Traffic::default() };
+            let view = MemberView { member: &m, instance: Some(&i), traffic };
+            assert_eq!(next(&g, &view, NOW), want, "{state:?} {instance_state:?} {held} {asked} {serial}");
+        }
+        assert_eq!(S::ReplacingRootVolume.waiting(), S::ReplacingRootVolumeWait);
     }
 
     #[test]

@@ -10,6 +10,10 @@ pub enum LifecycleState {
     PendingWait,
     PendingProceed,
     InService,
+    ReplacingRootVolume,
+    ReplacingRootVolumeWait,
+    ReplacingRootVolumeProceed,
+    RootVolumeReplaced,
     Terminating,
     TerminatingWait,
     TerminatingProceed,
@@ -39,6 +43,10 @@ impl LifecycleState {
             LifecycleState::PendingWait => "Pending:Wait",
             LifecycleState::PendingProceed => "Pending:Proceed",
             LifecycleState::InService => "InService",
+            LifecycleState::ReplacingRootVolume => "ReplacingRootVolume",
+            LifecycleState::ReplacingRootVolumeWait => "ReplacingRootVolume:Wait",
+            LifecycleState::ReplacingRootVolumeProceed => "ReplacingRootVolume:Proceed",
+            LifecycleState::RootVolumeReplaced => "RootVolumeReplaced",
             LifecycleState::Terminating => "Terminating",
             LifecycleState::TerminatingWait => "Terminating:Wait",
             LifecycleState::TerminatingProceed => "Terminating:Proceed",
@@ -66,6 +74,7 @@ impl LifecycleState {
         use LifecycleState as S;
         match self {
             S::Pending => S::PendingWait,
+            S::ReplacingRootVolume => S::ReplacingRootVolumeWait,
             S::Terminating => S::TerminatingWait,
             S::WarmedPending => S::WarmedPendingWait,
             S::WarmedTerminating => S::WarmedTerminatingWait,
@@ -123,16 +132,35 @@ impl LifecycleState {
         matches!(self, S::WarmedPending | S::WarmedPendingWait | S::WarmedPendingProceed)
     }
 
-    /// Counts towards the group's size (what `desired` is compared with).
-    pub fn counts(self) -> bool {
+    /// Keeps its place in the group while its instance gets another root volume.
+    pub fn is_replacing_root(self) -> bool {
+        use LifecycleState as S;
         matches!(
             self,
-            LifecycleState::Pending
-                | LifecycleState::PendingWait
-                | LifecycleState::PendingProceed
-                | LifecycleState::InService
+            S::ReplacingRootVolume
+                | S::ReplacingRootVolumeWait
+                | S::ReplacingRootVolumeProceed
+                | S::RootVolumeReplaced
         )
     }
+
+    /// Counts towards the group's size (what `desired` is compared with).
+    pub fn counts(self) -> bool {
+        use LifecycleState as S;
+        matches!(self, S::Pending | S::PendingWait | S::PendingProceed | S::InService)
+            || self.is_replacing_root()
+    }
+}
+
+/// What a member's root volume is replaced by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootTarget {
+    /// `ami-…`.
+    pub image_id: String,
+    /// `replacevol-…`, once it was asked for.
+    pub task_id: Option<String>,
+    /// The new volume's number; means nothing before.
+    pub serial: u32,
 }
 
 /// Health of a member (`HealthStatus`).
@@ -222,6 +250,9 @@ pub struct Member {
     /// It is on its way out because its group shrank, and for no other reason.
     #[serde(default)]
     pub scaled_in: bool,
+    /// Until it is in service again: what its root volume is replaced by.
+    #[serde(default)]
+    pub root_target: Option<RootTarget>,
 }
 
 fn one() -> u32 {
@@ -268,9 +299,9 @@ impl Member {
         }
     }
 
-    /// Coming or going: an activity of its group is under way.
+    /// Coming, going or getting another root volume: an activity of its group is under way.
     pub fn is_under_way(&self) -> bool {
-        self.is_pending() || self.is_leaving()
+        self.is_pending() || self.is_leaving() || self.state.is_replacing_root()
     }
 
     /// The cooldown after its group's activity cannot begin yet: it is coming, launch hooks included, or it is going and not yet

@@ -36,8 +36,8 @@ pub use group::{
 };
 pub use hook::LifecycleHook;
 pub use maintenance::{Bounds, HealthyPercentages};
-pub use member::{HealthStatus, LifecycleState, Member, UnhealthyCause};
+pub use member::{HealthStatus, LifecycleState, Member, RootTarget, UnhealthyCause};
 pub use policy::{
     AdjustmentType, AlarmRef, PolicyKind, ScalingPolicy, StepAdjustment, TargetTracking, TargetTrackingMetric,
 };
-pub use refresh::{InstanceRefresh, RefreshPreferences, RefreshStatus};
+pub use refresh::{InstanceRefresh, RefreshPreferences, RefreshStatus, RefreshStrategy};

@@ -63,6 +63,21 @@ pub fn terminating(instance_id: &str) -> String {
     format!("Terminating EC2 instance: {instance_id}")
 }
 
+/// Description of the replacement of a root volume.
+pub fn replacing_root(instance_id: &str) -> String {
+    format!("Replacing the root volume of EC2 instance: {instance_id}")
+}
+
+/// The replacement of a root volume for an instance refresh.
+pub fn root_refreshed() -> String {
+    "the root volume of an instance was replaced in response to an instance refresh".to_owned()
+}
+
+/// The end of an instance whose root volume could not be replaced.
+pub fn root_failed() -> String {
+    "an instance was taken out of service because its root volume could not be replaced".to_owned()
+}
+
 /// Description of a move to standby.
 pub fn to_standby(instance_id: &str) -> String {
     format!("Moving EC2 instance to Standby: {instance_id}")

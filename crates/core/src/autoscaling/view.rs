@@ -226,6 +226,7 @@ pub(crate) mod fixtures {
             hooks: Default::default(),
             way: Default::default(),
             scaled_in: false,
+            root_target: None,
         }
     }
 

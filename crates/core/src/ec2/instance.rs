@@ -218,6 +218,18 @@ pub struct Instance {
     /// Size shown for the root volume, GiB.
     #[serde(default)]
     pub root_volume_gib: u32,
+    /// Its root volume is to be replaced.
+    #[serde(default)]
+    pub root_replacement: Option<super::RootReplacement>,
+    /// Number of its root volume: 0 for the one of its launch.
+    #[serde(default)]
+    pub root_serial: u32,
+    /// How many replacements were asked for: each has a number of its own, whatever became of it.
+    #[serde(default)]
+    pub n_root_replacements: u32,
+    /// Since when it has its root volume, if it was replaced.
+    #[serde(default)]
+    pub root_since: Option<Timestamp>,
     /// Tags of the root volume.
     #[serde(default)]
     pub volume_tags: Tags,
@@ -241,9 +253,24 @@ fn yes() -> bool {
 }
 
 impl Instance {
-    /// `vol-…` of its root volume.
+    /// `vol-…` of its root volume. One that replaced another has an id of its own, which follows from its number.
     pub fn root_volume_id(&self) -> String {
-        super::sibling_id("vol", &self.id)
+        /// Above the digits in which ids made at random tend to agree nowhere: any other place would do.
+        const SERIAL_SHIFT: u32 = 24;
+        let first = super::sibling_id("vol", &self.id);
+        let Some((prefix, digits)) = first.rsplit_once('-').filter(|_| self.root_serial > 0) else {
+            return first;
+        };
+        let number = u128::from_str_radix(digits, 16).unwrap_or_default();
+        let number = number.wrapping_add(u128::from(self.root_serial) << SERIAL_SHIFT);
+        let width = digits.len();
+        let text = format!("{number:0width$x}");
+        format!("{prefix}-{}", &text[text.len() - width..])
+    }
+
+    /// Since when it has its root volume.
+    pub fn root_since(&self) -> Timestamp {
+        self.root_since.unwrap_or(self.launched_at)
     }
 }
 
@@ -258,6 +285,7 @@ impl Record for Instance {
         "spot_pool",
         "state",
         "subnet",
+        "volume",
     ];
 
     fn key(&self) -> String {
@@ -276,6 +304,9 @@ impl Record for Instance {
         if self.state.is_alive() {
             push("address", &self.private_ip.to_string());
             push("subnet", &self.subnet_id);
+            if self.root_serial > 0 {
+                push("volume", &self.root_volume_id());
+            }
             if self.is_spot() {
                 push("spot_pool", &super::spot::pool_key(&self.instance_type, &self.zone));
                 push("spot_pool", super::spot::EVERY_POOL);

@@ -10,6 +10,7 @@ mod launch_template;
 mod names;
 mod price;
 pub mod requirements;
+mod root_volume;
 mod security_group;
 pub mod spot;
 mod vpc;
@@ -28,6 +29,7 @@ pub use launch_template::{
 };
 pub use names::{is_well_formed_id, private_dns_name, profile_arn, sibling_id};
 pub use price::{BadPrice, Price};
+pub use root_volume::{RootReplacement, RootTaskState, RootVolumeTask};
 pub use security_group::{RuleMatch, RulePeer, SecurityGroup, SecurityGroupRule};
 pub use spot::{Interruption, InterruptionCause, SpotMarket, SpotTerms};
 pub use vpc::{Account, SUBNET_RESERVED_FIRST, Subnet, Vpc, ZoneCondition};

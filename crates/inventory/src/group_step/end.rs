@@ -84,6 +84,10 @@ impl Step<'_, '_> {
             if returns {
                 m.way = Way::BackToPool;
             }
+            // Should it come back, it has not been refreshed.
+            if m.root_target.take().is_some() {
+                m.refreshed_by = None;
+            }
             (m.state_since, m.hooks) = (now, HookStand::Due);
             m.activity_id = Some(activity);
             m.scaled_in = may_return;

@@ -232,6 +232,7 @@ impl Step<'_, '_> {
             way: if warm { Way::IntoPool } else { Way::Direct },
             state_since: self.now,
             in_service_at: None,
+            root_target: None,
             added_at: self.now,
             health: HealthStatus::Healthy,
             unhealthy_cause: None,

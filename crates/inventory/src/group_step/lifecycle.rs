@@ -23,6 +23,7 @@ impl Step<'_, '_> {
         for observed in &seen.members {
             let leaving =
                 matches!(observed.member.state, S::EnteringStandby | S::Detaching | S::WarmedPending)
+                    || observed.member.state == S::ReplacingRootVolume
                     || observed.member.is_terminating();
             let mut view = observed.view(&self.group);
             if leaving {
@@ -31,7 +32,7 @@ impl Step<'_, '_> {
             match next(&self.group, &view, self.now) {
                 Next::Stay => {}
                 Next::DrainUntil(at) => {
-                    if observed.member.is_terminating() {
+                    if observed.member.is_terminating() || observed.member.state.is_replacing_root() {
                         self.status(observed, ActivityStatus::WaitingForElbConnectionDraining);
                     }
                     self.report.later(at);
@@ -46,7 +47,15 @@ impl Step<'_, '_> {
                 Next::LeavePool => self.leave_pool(observed),
                 Next::EnterService => self.enter_service(observed),
                 Next::LaunchFailed { class, message } => self.launch_failed(observed, class, &message),
-                Next::Lost => self.lost(observed),
+                Next::Lost => {
+                    let cause = texts::unhealthy(UnhealthyCause::Ec2NotRunning);
+                    let message = "The instance stopped before it came into service.".to_owned();
+                    self.lost(observed, cause, message);
+                }
+                Next::ReplaceRoot => self.replace_root(observed),
+                Next::RootReplaced => self.root_replaced(observed),
+                Next::ComeAnew => self.come_anew(observed),
+                Next::RootFailed => self.root_failed(observed),
                 Next::EndInstance => self.end_instance(observed),
                 Next::Leave => self.leave(observed),
                 Next::EnterStandby => self.change(observed, S::Standby),
@@ -55,7 +64,7 @@ impl Step<'_, '_> {
         }
     }
 
-    fn status(&mut self, observed: &Observed, status: ActivityStatus) {
+    pub(super) fn status(&mut self, observed: &Observed, status: ActivityStatus) {
         if let Some(id) = &observed.member.activity_id {
             activity::set_status(self.tx, id, status);
         }
@@ -141,14 +150,12 @@ impl Step<'_, '_> {
         self.report.failed += 1;
     }
 
-    /// It was to come into service and has stopped: the move fails, and it goes as an instance in service would that stopped. No
+    /// It was to come into service and cannot: the move fails, and it goes as an instance in service would that stopped. No
     /// launch has failed, so the group does not wait with the next.
-    fn lost(&mut self, observed: &Observed) {
+    pub(super) fn lost(&mut self, observed: &Observed, cause: String, message: String) {
         let member = &observed.member;
         let id = &member.instance_id;
-        let cause = texts::unhealthy(UnhealthyCause::Ec2NotRunning);
         if let Some(activity) = &member.activity_id {
-            let message = "The instance stopped before it came into service.".to_owned();
             activity::close_with(self.tx, activity, ActivityStatus::Failed, message, self.now);
         }
         let begin = Begin {
@@ -169,7 +176,7 @@ impl Step<'_, '_> {
         self.tx.update::<Member>(id, |m| {
             (m.state, m.state_since, m.hooks) = (S::Terminating, now, HookStand::Due);
             (m.health, m.unhealthy_cause) = (HealthStatus::Unhealthy, Some(UnhealthyCause::Ec2NotRunning));
-            m.activity_id = Some(activity);
+            (m.activity_id, m.root_target) = (Some(activity), None);
         });
         self.report.unhealthy += 1;
         self.report.moved += 1;
@@ -200,6 +207,7 @@ impl Step<'_, '_> {
         self.tx.update::<Member>(&observed.member.instance_id, |m| {
             (m.state, m.state_since, m.in_service_at) = (S::InService, now, Some(now));
             (m.surplus, m.activity_id, m.hooks) = (false, None, HookStand::Done);
+            m.root_target = None;
         });
         self.report.moved += 1;
     }

@@ -13,6 +13,7 @@ mod launch_now;
 mod lifecycle;
 mod observe;
 mod refresh;
+mod root_volume;
 mod take_back;
 mod traffic;
 mod warm;
@@ -109,8 +110,11 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
     let seen = if step.report.moved + step.report.failed > 0 { step.look(name)? } else { seen };
     step.judge(&seen);
     let seen = if step.report.unhealthy > 0 { step.look(name)? } else { seen };
+    let moved = step.report.moved;
     let replacing = step.take_refresh_on(&seen);
-    let seen = if step.let_go_of_draining(&seen) { step.look(name)? } else { seen };
+    // Whose root volume is replaced from now on serves no more.
+    let roots = step.report.moved > moved;
+    let seen = if step.let_go_of_draining(&seen) || roots { step.look(name)? } else { seen };
     let view = GroupView { group: &step.group, refresh: replacing.as_ref(), ..seen.view(now) };
     if step.launches_anew(&seen) {
         // What was seen (types, weights, offers) is of what launches were made from before; the next step sees the rest.

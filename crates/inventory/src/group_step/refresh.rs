@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use puffer_core::autoscaling::mixed::Pool;
+use puffer_core::autoscaling::mixed::{Mix, Pool};
 use puffer_core::autoscaling::refresh::{Facts, Replacing, decide};
 use puffer_core::autoscaling::view::GroupView;
 use puffer_core::autoscaling::{
-    Group, GroupStatus, InstanceRefresh, InstanceSource, Member, RefreshStatus, backoff,
+    Group, GroupStatus, InstanceRefresh, InstanceSource, Member, RefreshStatus, RefreshStrategy, backoff,
 };
+use puffer_store::Reader;
 
 use super::launch::launch_request_in;
 use super::{Observation, Observed, Step, launch_request};
@@ -45,7 +46,13 @@ impl Step<'_, '_> {
         }
         self.refresh = Some(decided.refresh);
         self.stand = decided.replacing.as_ref().map(|r| r.stand.clone());
-        decided.replacing
+        let mut replacing = decided.replacing;
+        if let Some(replacing) = &mut replacing
+            && before.strategy == RefreshStrategy::ReplaceRootVolume
+        {
+            self.replace_roots(seen, replacing);
+        }
+        replacing
     }
 
     /// The group as launches of this step see it: a refresh may launch from its own desired configuration.
@@ -66,21 +73,16 @@ impl Step<'_, '_> {
         let mut known: BTreeMap<&str, Option<LaunchRequest>> = BTreeMap::new();
         let mut matches = Vec::with_capacity(seen.members.len());
         for m in &seen.members {
-            let request = known.entry(&m.member.instance_type).or_insert_with(|| match &mix {
-                None => launch_request(&r, &group).ok(),
-                Some(mix) => {
-                    let offer = mix.offers.iter().find(|o| o.instance_type == m.member.instance_type)?;
-                    let pool = Pool {
-                        instance_type: offer.instance_type.clone(),
-                        weight: offer.weight,
-                        lifecycle: m.member.lifecycle,
-                        of_override: offer.of_override,
-                        fallback: false,
-                    };
-                    launch_request_in(&r, &group, Some(&pool)).ok()
+            let request = known
+                .entry(&m.member.instance_type)
+                .or_insert_with(|| request_of(&r, &group, mix.as_ref(), &m.member));
+            matches.push(request.as_ref().is_some_and(|request| match refresh.strategy {
+                RefreshStrategy::Rolling => made_of(m, request, &group.source),
+                // A new root volume changes nothing but the image.
+                RefreshStrategy::ReplaceRootVolume => {
+                    m.instance.as_ref().is_some_and(|i| i.image_id == request.image_id)
                 }
-            });
-            matches.push(request.as_ref().is_some_and(|request| made_of(m, request, &group.source)));
+            }));
         }
         matches
     }
@@ -94,6 +96,25 @@ impl Step<'_, '_> {
             }
         }
     }
+}
+
+/// What a launch of the member's type would be made from; `None` if the group launches no such type.
+pub(super) fn request_of(
+    r: &Reader<'_>,
+    group: &Group,
+    mix: Option<&Mix>,
+    member: &Member,
+) -> Option<LaunchRequest> {
+    let Some(mix) = mix else { return launch_request(r, group).ok() };
+    let offer = mix.offers.iter().find(|o| o.instance_type == member.instance_type)?;
+    let pool = Pool {
+        instance_type: offer.instance_type.clone(),
+        weight: offer.weight,
+        lifecycle: member.lifecycle,
+        of_override: offer.of_override,
+        fallback: false,
+    };
+    launch_request_in(r, group, Some(&pool)).ok()
 }
 
 fn made_of(m: &Observed, request: &LaunchRequest, source: &InstanceSource) -> bool {

@@ -1,6 +1,7 @@
 mod instances;
 mod launch;
 mod networks;
+mod root_volumes;
 
 use puffer_core::Timestamp;
 use puffer_core::ec2::{Account, Cidr};

@@ -200,6 +200,7 @@ fn spec_of(instance: &Instance) -> LaunchSpec {
     LaunchSpec {
         instance_id: instance.id.clone(),
         image: ImageRef { image_id: instance.image_id.clone(), layers: Vec::new() },
+        root: instance.root_serial,
         cpu_millis: kind.map_or(1000, |k| k.n_vcpus * 1000),
         memory_bytes: kind.map_or(1 << 30, |k| u64::from(k.memory_mib) << 20),
         hostname: String::new(),

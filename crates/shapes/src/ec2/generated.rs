@@ -1485,6 +1485,72 @@ impl Shape for CreateLaunchTemplateVersionResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateReplaceRootVolumeTaskRequest {
+    pub instance_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub image_id: Option<String>,
+    pub delete_replaced_root_volume: Option<bool>,
+    pub volume_initialization_rate: Option<i64>,
+    pub volume_id: Option<String>,
+}
+
+impl Shape for CreateReplaceRootVolumeTaskRequest {
+    fn schema(&self) -> &'static Schema { &schema::CREATE_REPLACE_ROOT_VOLUME_TASK_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.instance_id),
+            1 => get(&self.snapshot_id),
+            2 => get(&self.client_token),
+            3 => get(&self.dry_run),
+            4 => get(&self.tag_specifications),
+            5 => get(&self.image_id),
+            6 => get(&self.delete_replaced_root_volume),
+            7 => get(&self.volume_initialization_rate),
+            8 => get(&self.volume_id),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.instance_id),
+            1 => slot(&mut self.snapshot_id),
+            2 => slot(&mut self.client_token),
+            3 => slot(&mut self.dry_run),
+            4 => slot(&mut self.tag_specifications),
+            5 => slot(&mut self.image_id),
+            6 => slot(&mut self.delete_replaced_root_volume),
+            7 => slot(&mut self.volume_initialization_rate),
+            8 => slot(&mut self.volume_id),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateReplaceRootVolumeTaskResult {
+    pub replace_root_volume_task: Option<ReplaceRootVolumeTask>,
+}
+
+impl Shape for CreateReplaceRootVolumeTaskResult {
+    fn schema(&self) -> &'static Schema { &schema::CREATE_REPLACE_ROOT_VOLUME_TASK_RESULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.replace_root_volume_task),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.replace_root_volume_task),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreateSecurityGroupRequest {
     pub description: Option<String>,
     pub group_name: Option<String>,
@@ -3189,6 +3255,63 @@ impl Shape for DescribeRegionsResult {
     fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
         match member {
             0 => slot(&mut self.regions),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeReplaceRootVolumeTasksRequest {
+    pub replace_root_volume_task_ids: Option<Vec<String>>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub dry_run: Option<bool>,
+}
+
+impl Shape for DescribeReplaceRootVolumeTasksRequest {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_REQUEST }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.replace_root_volume_task_ids),
+            1 => get(&self.filters),
+            2 => get(&self.max_results),
+            3 => get(&self.next_token),
+            4 => get(&self.dry_run),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.replace_root_volume_task_ids),
+            1 => slot(&mut self.filters),
+            2 => slot(&mut self.max_results),
+            3 => slot(&mut self.next_token),
+            4 => slot(&mut self.dry_run),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeReplaceRootVolumeTasksResult {
+    pub replace_root_volume_tasks: Option<Vec<ReplaceRootVolumeTask>>,
+    pub next_token: Option<String>,
+}
+
+impl Shape for DescribeReplaceRootVolumeTasksResult {
+    fn schema(&self) -> &'static Schema { &schema::DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_RESULT }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.replace_root_volume_tasks),
+            1 => get(&self.next_token),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.replace_root_volume_tasks),
+            1 => slot(&mut self.next_token),
             _ => None,
         }
     }
@@ -10887,6 +11010,51 @@ impl Shape for RegisterImageResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplaceRootVolumeTask {
+    pub replace_root_volume_task_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub task_state: Option<String>,
+    pub start_time: Option<String>,
+    pub complete_time: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub image_id: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub delete_replaced_root_volume: Option<bool>,
+}
+
+impl Shape for ReplaceRootVolumeTask {
+    fn schema(&self) -> &'static Schema { &schema::REPLACE_ROOT_VOLUME_TASK }
+    fn get(&self, member: usize) -> Option<ValueRef<'_>> {
+        match member {
+            0 => get(&self.replace_root_volume_task_id),
+            1 => get(&self.instance_id),
+            2 => get(&self.task_state),
+            3 => get(&self.start_time),
+            4 => get(&self.complete_time),
+            5 => get(&self.tags),
+            6 => get(&self.image_id),
+            7 => get(&self.snapshot_id),
+            8 => get(&self.delete_replaced_root_volume),
+            _ => None,
+        }
+    }
+    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
+        match member {
+            0 => slot(&mut self.replace_root_volume_task_id),
+            1 => slot(&mut self.instance_id),
+            2 => slot(&mut self.task_state),
+            3 => slot(&mut self.start_time),
+            4 => slot(&mut self.complete_time),
+            5 => slot(&mut self.tags),
+            6 => slot(&mut self.image_id),
+            7 => slot(&mut self.snapshot_id),
+            8 => slot(&mut self.delete_replaced_root_volume),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestLaunchTemplateData {
     pub kernel_id: Option<String>,
     pub ebs_optimized: Option<bool>,
@@ -13515,6 +13683,16 @@ pub type CreateLaunchTemplateVersionInput = CreateLaunchTemplateVersionRequest;
 pub type CreateLaunchTemplateVersionOutput = CreateLaunchTemplateVersionResult;
 
 #[derive(Debug)]
+pub struct CreateReplaceRootVolumeTask;
+impl Operation for CreateReplaceRootVolumeTask {
+    type Input = CreateReplaceRootVolumeTaskRequest;
+    type Output = CreateReplaceRootVolumeTaskResult;
+    fn schema() -> &'static OperationSchema { &schema::OP_CREATE_REPLACE_ROOT_VOLUME_TASK }
+}
+pub type CreateReplaceRootVolumeTaskInput = CreateReplaceRootVolumeTaskRequest;
+pub type CreateReplaceRootVolumeTaskOutput = CreateReplaceRootVolumeTaskResult;
+
+#[derive(Debug)]
 pub struct CreateSecurityGroup;
 impl Operation for CreateSecurityGroup {
     type Input = CreateSecurityGroupRequest;
@@ -13813,6 +13991,16 @@ impl Operation for DescribeRegions {
 }
 pub type DescribeRegionsInput = DescribeRegionsRequest;
 pub type DescribeRegionsOutput = DescribeRegionsResult;
+
+#[derive(Debug)]
+pub struct DescribeReplaceRootVolumeTasks;
+impl Operation for DescribeReplaceRootVolumeTasks {
+    type Input = DescribeReplaceRootVolumeTasksRequest;
+    type Output = DescribeReplaceRootVolumeTasksResult;
+    fn schema() -> &'static OperationSchema { &schema::OP_DESCRIBE_REPLACE_ROOT_VOLUME_TASKS }
+}
+pub type DescribeReplaceRootVolumeTasksInput = DescribeReplaceRootVolumeTasksRequest;
+pub type DescribeReplaceRootVolumeTasksOutput = DescribeReplaceRootVolumeTasksResult;
 
 #[derive(Debug)]
 pub struct DescribeRouteTables;

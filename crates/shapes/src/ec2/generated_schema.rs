@@ -13,7 +13,7 @@ pub static SERVICE: ServiceSchema = ServiceSchema {
     protocols: &[Protocol::Ec2],
     query_compatible: false,
     errors: errors::ALL,
-    operations: &[&OP_AUTHORIZE_SECURITY_GROUP_EGRESS, &OP_AUTHORIZE_SECURITY_GROUP_INGRESS, &OP_CANCEL_SPOT_INSTANCE_REQUESTS, &OP_COPY_IMAGE, &OP_CREATE_DEFAULT_VPC, &OP_CREATE_IMAGE, &OP_CREATE_KEY_PAIR, &OP_CREATE_LAUNCH_TEMPLATE, &OP_CREATE_LAUNCH_TEMPLATE_VERSION, &OP_CREATE_SECURITY_GROUP, &OP_CREATE_SUBNET, &OP_CREATE_TAGS, &OP_CREATE_VPC, &OP_DELETE_KEY_PAIR, &OP_DELETE_LAUNCH_TEMPLATE, &OP_DELETE_LAUNCH_TEMPLATE_VERSIONS, &OP_DELETE_SECURITY_GROUP, &OP_DELETE_SUBNET, &OP_DELETE_TAGS, &OP_DELETE_VPC, &OP_DEREGISTER_IMAGE, &OP_DESCRIBE_ACCOUNT_ATTRIBUTES, &OP_DESCRIBE_ADDRESSES, &OP_DESCRIBE_AVAILABILITY_ZONES, &OP_DESCRIBE_IMAGE_ATTRIBUTE, &OP_DESCRIBE_IMAGES, &OP_DESCRIBE_INSTANCE_ATTRIBUTE, &OP_DESCRIBE_INSTANCE_CREDIT_SPECIFICATIONS, &OP_DESCRIBE_INSTANCE_STATUS, &OP_DESCRIBE_INSTANCE_TYPE_OFFERINGS, &OP_DESCRIBE_INSTANCE_TYPES, &OP_DESCRIBE_INSTANCES, &OP_DESCRIBE_INTERNET_GATEWAYS, &OP_DESCRIBE_KEY_PAIRS, &OP_DESCRIBE_LAUNCH_TEMPLATE_VERSIONS, &OP_DESCRIBE_LAUNCH_TEMPLATES, &OP_DESCRIBE_NETWORK_ACLS, &OP_DESCRIBE_NETWORK_INTERFACES, &OP_DESCRIBE_REGIONS, &OP_DESCRIBE_ROUTE_TABLES, &OP_DESCRIBE_SECURITY_GROUP_RULES, &OP_DESCRIBE_SECURITY_GROUPS, &OP_DESCRIBE_SNAPSHOTS, &OP_DESCRIBE_SPOT_INSTANCE_REQUESTS, &OP_DESCRIBE_SPOT_PRICE_HISTORY, &OP_DESCRIBE_SUBNETS, &OP_DESCRIBE_TAGS, &OP_DESCRIBE_VOLUMES, &OP_DESCRIBE_VPC_ATTRIBUTE, &OP_DESCRIBE_VPCS, &OP_GET_CONSOLE_OUTPUT, &OP_GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS, &OP_GET_LAUNCH_TEMPLATE_DATA, &OP_IMPORT_KEY_PAIR, &OP_MODIFY_IMAGE_ATTRIBUTE, &OP_MODIFY_INSTANCE_ATTRIBUTE, &OP_MODIFY_INSTANCE_METADATA_OPTIONS, &OP_MODIFY_LAUNCH_TEMPLATE, &OP_MODIFY_SECURITY_GROUP_RULES, &OP_MODIFY_SUBNET_ATTRIBUTE, &OP_MODIFY_VPC_ATTRIBUTE, &OP_MONITOR_INSTANCES, &OP_REBOOT_INSTANCES, &OP_REGISTER_IMAGE, &OP_REVOKE_SECURITY_GROUP_EGRESS, &OP_REVOKE_SECURITY_GROUP_INGRESS, &OP_RUN_INSTANCES, &OP_START_INSTANCES, &OP_STOP_INSTANCES, &OP_TERMINATE_INSTANCES, &OP_UNMONITOR_INSTANCES],
+    operations: &[&OP_AUTHORIZE_SECURITY_GROUP_EGRESS, &OP_AUTHORIZE_SECURITY_GROUP_INGRESS, &OP_CANCEL_SPOT_INSTANCE_REQUESTS, &OP_COPY_IMAGE, &OP_CREATE_DEFAULT_VPC, &OP_CREATE_IMAGE, &OP_CREATE_KEY_PAIR, &OP_CREATE_LAUNCH_TEMPLATE, &OP_CREATE_LAUNCH_TEMPLATE_VERSION, &OP_CREATE_REPLACE_ROOT_VOLUME_TASK, &OP_CREATE_SECURITY_GROUP, &OP_CREATE_SUBNET, &OP_CREATE_TAGS, &OP_CREATE_VPC, &OP_DELETE_KEY_PAIR, &OP_DELETE_LAUNCH_TEMPLATE, &OP_DELETE_LAUNCH_TEMPLATE_VERSIONS, &OP_DELETE_SECURITY_GROUP, &OP_DELETE_SUBNET, &OP_DELETE_TAGS, &OP_DELETE_VPC, &OP_DEREGISTER_IMAGE, &OP_DESCRIBE_ACCOUNT_ATTRIBUTES, &OP_DESCRIBE_ADDRESSES, &OP_DESCRIBE_AVAILABILITY_ZONES, &OP_DESCRIBE_IMAGE_ATTRIBUTE, &OP_DESCRIBE_IMAGES, &OP_DESCRIBE_INSTANCE_ATTRIBUTE, &OP_DESCRIBE_INSTANCE_CREDIT_SPECIFICATIONS, &OP_DESCRIBE_INSTANCE_STATUS, &OP_DESCRIBE_INSTANCE_TYPE_OFFERINGS, &OP_DESCRIBE_INSTANCE_TYPES, &OP_DESCRIBE_INSTANCES, &OP_DESCRIBE_INTERNET_GATEWAYS, &OP_DESCRIBE_KEY_PAIRS, &OP_DESCRIBE_LAUNCH_TEMPLATE_VERSIONS, &OP_DESCRIBE_LAUNCH_TEMPLATES, &OP_DESCRIBE_NETWORK_ACLS, &OP_DESCRIBE_NETWORK_INTERFACES, &OP_DESCRIBE_REGIONS, &OP_DESCRIBE_REPLACE_ROOT_VOLUME_TASKS, &OP_DESCRIBE_ROUTE_TABLES, &OP_DESCRIBE_SECURITY_GROUP_RULES, &OP_DESCRIBE_SECURITY_GROUPS, &OP_DESCRIBE_SNAPSHOTS, &OP_DESCRIBE_SPOT_INSTANCE_REQUESTS, &OP_DESCRIBE_SPOT_PRICE_HISTORY, &OP_DESCRIBE_SUBNETS, &OP_DESCRIBE_TAGS, &OP_DESCRIBE_VOLUMES, &OP_DESCRIBE_VPC_ATTRIBUTE, &OP_DESCRIBE_VPCS, &OP_GET_CONSOLE_OUTPUT, &OP_GET_INSTANCE_TYPES_FROM_INSTANCE_REQUIREMENTS, &OP_GET_LAUNCH_TEMPLATE_DATA, &OP_IMPORT_KEY_PAIR, &OP_MODIFY_IMAGE_ATTRIBUTE, &OP_MODIFY_INSTANCE_ATTRIBUTE, &OP_MODIFY_INSTANCE_METADATA_OPTIONS, &OP_MODIFY_LAUNCH_TEMPLATE, &OP_MODIFY_SECURITY_GROUP_RULES, &OP_MODIFY_SUBNET_ATTRIBUTE, &OP_MODIFY_VPC_ATTRIBUTE, &OP_MONITOR_INSTANCES, &OP_REBOOT_INSTANCES, &OP_REGISTER_IMAGE, &OP_REVOKE_SECURITY_GROUP_EGRESS, &OP_REVOKE_SECURITY_GROUP_INGRESS, &OP_RUN_INSTANCES, &OP_START_INSTANCES, &OP_STOP_INSTANCES, &OP_TERMINATE_INSTANCES, &OP_UNMONITOR_INSTANCES],
 };
 
 /// Errors that the model declares.
@@ -66,6 +66,11 @@ pub static OP_CREATE_LAUNCH_TEMPLATE_VERSION: OperationSchema = OperationSchema 
     name: "CreateLaunchTemplateVersion", service: &SERVICE, result_wrapper: None,
     errors: &[],
     input: &CREATE_LAUNCH_TEMPLATE_VERSION_REQUEST, output: &CREATE_LAUNCH_TEMPLATE_VERSION_RESULT, new_input: boxed::<t::CreateLaunchTemplateVersionRequest>, new_output: boxed::<t::CreateLaunchTemplateVersionResult>,
+};
+pub static OP_CREATE_REPLACE_ROOT_VOLUME_TASK: OperationSchema = OperationSchema {
+    name: "CreateReplaceRootVolumeTask", service: &SERVICE, result_wrapper: None,
+    errors: &[],
+    input: &CREATE_REPLACE_ROOT_VOLUME_TASK_REQUEST, output: &CREATE_REPLACE_ROOT_VOLUME_TASK_RESULT, new_input: boxed::<t::CreateReplaceRootVolumeTaskRequest>, new_output: boxed::<t::CreateReplaceRootVolumeTaskResult>,
 };
 pub static OP_CREATE_SECURITY_GROUP: OperationSchema = OperationSchema {
     name: "CreateSecurityGroup", service: &SERVICE, result_wrapper: None,
@@ -216,6 +221,11 @@ pub static OP_DESCRIBE_REGIONS: OperationSchema = OperationSchema {
     name: "DescribeRegions", service: &SERVICE, result_wrapper: None,
     errors: &[],
     input: &DESCRIBE_REGIONS_REQUEST, output: &DESCRIBE_REGIONS_RESULT, new_input: boxed::<t::DescribeRegionsRequest>, new_output: boxed::<t::DescribeRegionsResult>,
+};
+pub static OP_DESCRIBE_REPLACE_ROOT_VOLUME_TASKS: OperationSchema = OperationSchema {
+    name: "DescribeReplaceRootVolumeTasks", service: &SERVICE, result_wrapper: None,
+    errors: &[],
+    input: &DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_REQUEST, output: &DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_RESULT, new_input: boxed::<t::DescribeReplaceRootVolumeTasksRequest>, new_output: boxed::<t::DescribeReplaceRootVolumeTasksResult>,
 };
 pub static OP_DESCRIBE_ROUTE_TABLES: OperationSchema = OperationSchema {
     name: "DescribeRouteTables", service: &SERVICE, result_wrapper: None,
@@ -655,6 +665,18 @@ pub static CREATE_LAUNCH_TEMPLATE_VERSION_REQUEST: Schema = Schema::plain("Creat
 pub static CREATE_LAUNCH_TEMPLATE_VERSION_RESULT: Schema = Schema::plain("CreateLaunchTemplateVersionResult", Kind::Structure(&[
     Member::named("LaunchTemplateVersion", "LaunchTemplateVersion", "launchTemplateVersion", &LAUNCH_TEMPLATE_VERSION),
     Member::named("Warning", "Warning", "warning", &VALIDATION_WARNING),]));
+pub static CREATE_REPLACE_ROOT_VOLUME_TASK_REQUEST: Schema = Schema::plain("CreateReplaceRootVolumeTaskRequest", Kind::Structure(&[
+    Member::same("InstanceId", &schema::STRING).required(),
+    Member::same("SnapshotId", &schema::STRING),
+    Member::same("ClientToken", &schema::STRING),
+    Member::same("DryRun", &schema::BOOLEAN),
+    Member::named("TagSpecifications", "TagSpecification", "TagSpecification", &TAG_SPECIFICATION_LIST),
+    Member::same("ImageId", &schema::STRING),
+    Member::same("DeleteReplacedRootVolume", &schema::BOOLEAN),
+    Member::same("VolumeInitializationRate", &schema::LONG),
+    Member::same("VolumeId", &schema::STRING),]));
+pub static CREATE_REPLACE_ROOT_VOLUME_TASK_RESULT: Schema = Schema::plain("CreateReplaceRootVolumeTaskResult", Kind::Structure(&[
+    Member::named("ReplaceRootVolumeTask", "ReplaceRootVolumeTask", "replaceRootVolumeTask", &REPLACE_ROOT_VOLUME_TASK),]));
 pub static CREATE_SECURITY_GROUP_REQUEST: Schema = Schema::plain("CreateSecurityGroupRequest", Kind::Structure(&[
     Member::named("Description", "GroupDescription", "GroupDescription", &schema::STRING).required(),
     Member::same("GroupName", &schema::STRING).required(),
@@ -935,6 +957,16 @@ pub static DESCRIBE_REGIONS_REQUEST: Schema = Schema::plain("DescribeRegionsRequ
     Member::named("Filters", "Filter", "Filter", &FILTER_LIST),]));
 pub static DESCRIBE_REGIONS_RESULT: Schema = Schema::plain("DescribeRegionsResult", Kind::Structure(&[
     Member::named("Regions", "RegionInfo", "regionInfo", &REGION_LIST),]));
+pub static DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_MAX_RESULTS: Schema = Schema::bounded("DescribeReplaceRootVolumeTasksMaxResults", Kind::Integer, Some(1), Some(50));
+pub static DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_REQUEST: Schema = Schema::plain("DescribeReplaceRootVolumeTasksRequest", Kind::Structure(&[
+    Member::named("ReplaceRootVolumeTaskIds", "ReplaceRootVolumeTaskId", "ReplaceRootVolumeTaskId", &REPLACE_ROOT_VOLUME_TASK_IDS),
+    Member::named("Filters", "Filter", "Filter", &FILTER_LIST),
+    Member::same("MaxResults", &DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_MAX_RESULTS),
+    Member::same("NextToken", &schema::STRING),
+    Member::same("DryRun", &schema::BOOLEAN),]));
+pub static DESCRIBE_REPLACE_ROOT_VOLUME_TASKS_RESULT: Schema = Schema::plain("DescribeReplaceRootVolumeTasksResult", Kind::Structure(&[
+    Member::named("ReplaceRootVolumeTasks", "ReplaceRootVolumeTaskSet", "replaceRootVolumeTaskSet", &REPLACE_ROOT_VOLUME_TASKS),
+    Member::named("NextToken", "NextToken", "nextToken", &schema::STRING),]));
 pub static DESCRIBE_ROUTE_TABLES_MAX_RESULTS: Schema = Schema::bounded("DescribeRouteTablesMaxResults", Kind::Integer, Some(5), Some(100));
 pub static DESCRIBE_ROUTE_TABLES_REQUEST: Schema = Schema::plain("DescribeRouteTablesRequest", Kind::Structure(&[
     Member::same("NextToken", &schema::STRING),
@@ -2502,6 +2534,19 @@ pub static REGISTER_IMAGE_REQUEST: Schema = Schema::plain("RegisterImageRequest"
     Member::named("EnaSupport", "EnaSupport", "enaSupport", &schema::BOOLEAN),]));
 pub static REGISTER_IMAGE_RESULT: Schema = Schema::plain("RegisterImageResult", Kind::Structure(&[
     Member::named("ImageId", "ImageId", "imageId", &schema::STRING),]));
+pub static REPLACE_ROOT_VOLUME_TASK: Schema = Schema::plain("ReplaceRootVolumeTask", Kind::Structure(&[
+    Member::named("ReplaceRootVolumeTaskId", "ReplaceRootVolumeTaskId", "replaceRootVolumeTaskId", &schema::STRING),
+    Member::named("InstanceId", "InstanceId", "instanceId", &schema::STRING),
+    Member::named("TaskState", "TaskState", "taskState", &REPLACE_ROOT_VOLUME_TASK_STATE),
+    Member::named("StartTime", "StartTime", "startTime", &schema::STRING),
+    Member::named("CompleteTime", "CompleteTime", "completeTime", &schema::STRING),
+    Member::named("Tags", "TagSet", "tagSet", &TAG_LIST),
+    Member::named("ImageId", "ImageId", "imageId", &schema::STRING),
+    Member::named("SnapshotId", "SnapshotId", "snapshotId", &schema::STRING),
+    Member::named("DeleteReplacedRootVolume", "DeleteReplacedRootVolume", "deleteReplacedRootVolume", &schema::BOOLEAN),]));
+pub static REPLACE_ROOT_VOLUME_TASK_IDS: Schema = Schema::plain("ReplaceRootVolumeTaskIds", Kind::List(&schema::STRING, "ReplaceRootVolumeTaskId"));
+pub static REPLACE_ROOT_VOLUME_TASK_STATE: Schema = Schema::plain("ReplaceRootVolumeTaskState", Kind::String(None, &["pending", "in-progress", "failing", "succeeded", "failed", "failed-detached"]));
+pub static REPLACE_ROOT_VOLUME_TASKS: Schema = Schema::plain("ReplaceRootVolumeTasks", Kind::List(&REPLACE_ROOT_VOLUME_TASK, "item"));
 pub static REQUEST_INSTANCE_TYPE_LIST: Schema = Schema::bounded("RequestInstanceTypeList", Kind::List(&schema::STRING, "item"), Some(0), Some(100));
 pub static REQUEST_LAUNCH_TEMPLATE_DATA: Schema = Schema::plain("RequestLaunchTemplateData", Kind::Structure(&[
     Member::same("KernelId", &schema::STRING),

@@ -75,7 +75,7 @@ async fn answer(stage: &Stage<'_>, dice: &mut Pcg64) {
         let view = &stage.world.state.lock().view;
         let hook = |state: S| match state {
             S::PendingWait | S::WarmedPendingWait => Some("launching"),
-            S::TerminatingWait | S::WarmedTerminatingWait => Some("terminating"),
+            S::TerminatingWait | S::ReplacingRootVolumeWait | S::WarmedTerminatingWait => Some("terminating"),
             _ => None,
         };
         let found = |m: &std::sync::Arc<puffer_core::autoscaling::Member>| {

@@ -1,4 +1,4 @@
-//! Users who go past Auto Scaling and stop, end or reboot instances by EC2.
+//! Users who go past Auto Scaling and stop, end or reboot instances, or replace their root volumes, by EC2.
 
 use std::time::Duration;
 
@@ -22,10 +22,15 @@ impl Actor for Instances {
 
     async fn act(&mut self, stage: &Stage<'_>, dice: &mut Pcg64) {
         let Some((_, id)) = stage.member(dice) else { return };
-        let action = match dice.random_range(0..5) {
+        let action = match dice.random_range(0..6) {
             0..=1 => "TerminateInstances",
             2 => "StopInstances",
             3 => "StartInstances",
+            4 => {
+                let params = [("InstanceId", &*id), ("DeleteReplacedRootVolume", "true")];
+                let _ = stage.client.ec2("CreateReplaceRootVolumeTask", &params).await;
+                return;
+            }
             _ => "RebootInstances",
         };
         let _ = stage.client.ec2(action, &[("InstanceId.1", &id)]).await;

@@ -9,6 +9,7 @@ use rand_pcg::Pcg64;
 use super::{Actor, Stage};
 use crate::dice::{chance, one_of};
 use crate::mix::MixPlan;
+use crate::setup::{AMI, OTHER_AMI};
 
 pub(crate) struct Refresh;
 
@@ -29,13 +30,23 @@ impl Actor for Refresh {
             0 => "CancelInstanceRefresh",
             1 => "RollbackInstanceRefresh",
             _ => {
-                let params = preferences(dice);
+                let params = if chance(dice, 0.3) { in_place(dice) } else { preferences(dice) };
                 stage.ask("StartInstanceRefresh", &group, &crate::mix::borrowed(&params)).await;
                 return;
             }
         };
         let _ = stage.client.autoscaling(action, &[named]).await;
     }
+}
+
+/// Root volumes of another image, or of the first one again. Groups without a mixed instances policy refuse it.
+fn in_place(dice: &mut Pcg64) -> Vec<(String, String)> {
+    let mut params = preferences(dice);
+    params.retain(|(name, _)| !name.starts_with("DesiredConfiguration") && !name.contains("MaxHealthy"));
+    params.push(("Strategy".into(), "ReplaceRootVolume".into()));
+    let image = if chance(dice, 0.7) { OTHER_AMI } else { AMI };
+    params.extend(MixPlan::of_image(dice, image).params("DesiredConfiguration.MixedInstancesPolicy", "1"));
+    params
 }
 
 /// How somebody wants it: sometimes as the group's maintenance policy has it, sometimes otherwise, and sometimes to something new.

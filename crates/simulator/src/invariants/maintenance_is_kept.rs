@@ -105,6 +105,35 @@ impl Invariant for MaintenanceIsKept {
                 group.desired
             );
         }
+        self.roots(deltas, now)
+    }
+}
+
+impl MaintenanceIsKept {
+    /// Who gets another root volume serves as little as who is replaced.
+    fn roots(&self, deltas: &Deltas, now: &Now<'_>) -> Found {
+        for delta in &deltas.members {
+            let (Some(before), Some(after)) = (&delta.before, &delta.after) else { continue };
+            let begins = after.state == LifecycleState::ReplacingRootVolume && before.state != after.state;
+            let Some(group) = now.view.groups.get(&before.group).filter(|_| begins) else { continue };
+            let Some(bound) = bound(group, deltas, now, &texts::refreshed()) else { continue };
+            let Bound { least, warmup_s, .. } = bound;
+            let mut targets = deltas.targets.iter().filter(|d| d.key.contains(&delta.key));
+            let unproven = group.health_check_elb
+                && targets.any(|d| d.before.as_ref().is_some_and(|t| t.state != TargetState::Healthy));
+            if unproven || bound.warms_up(before, now) || !is_ready(before, warmup_s, now) {
+                continue;
+            }
+            let left = now.view.members_of(&group.name).filter(|m| is_ready(m, warmup_s, now));
+            let left: u32 = left.map(|m| m.weight).sum();
+            holds!(
+                left >= least,
+                "{} replaces the root volume of {} and leaves {left} ready; {least} are to be left of {}",
+                group.name,
+                delta.key,
+                group.desired
+            );
+        }
         Ok(())
     }
 }

@@ -14,6 +14,8 @@ impl Invariant for RecordsMatchMachines {
 
     fn at_rest(&mut self, now: &Now<'_>) -> Found {
         for (id, machine) in &now.machines.by_id {
+            let root = now.view.instances.get(id).map_or(machine.root, |i| i.root_serial);
+            holds!(machine.root == root, "{id} has root volume {} and on record {root}", machine.root);
             let record = now.view.instances.get(id).map(|i| i.state);
             let state = machine.state(now.true_ms);
             let agree = matches!(

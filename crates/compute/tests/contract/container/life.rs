@@ -84,7 +84,35 @@ async fn user_data_runs_once() {
     assert!(
         fs::read_to_string(upper.join("var/log/cloud-init-output.log")).unwrap().contains("user data run 1")
     );
+    // A new root volume boots for the first time; whose uids it has does not change.
+    let owner = || fs::metadata(&upper).unwrap().uid();
+    let before = owner();
+    let next = LaunchSpec { root: 1, ..spec.clone() };
+    driver.replace_root(&next, 5).await.unwrap();
+    told_times(driver.as_ref(), id, "user data run 1", 2).await;
+    driver.stop(id, 5).await.unwrap();
+    assert_eq!(owner(), before);
+    assert_eq!(fs::read_to_string(upper.join("user-data-runs")).unwrap(), "x\n");
+    // Killed while it replaced: the old disk set aside and no other one in its place, the new one unnamed.
+    let disk = machine.data_dir().join("instances").join(id).join("disk");
+    fs::rename(&disk, disk.with_extension("old")).unwrap();
+    let last = LaunchSpec { root: 2, ..spec.clone() };
+    driver.replace_root(&last, 5).await.unwrap();
+    told_times(driver.as_ref(), id, "user data run 1", 3).await;
+    assert!(!disk.with_extension("old").exists() && !disk.with_extension("new").exists());
     driver.terminate(id).await.unwrap();
+}
+
+/// Waits, with a bound, until the console has said this so many times.
+async fn told_times(driver: &dyn Driver, id: &str, text: &str, times: usize) {
+    for _ in 0..2_000 {
+        let (bytes, _) = driver.console_output(id).await.unwrap();
+        if String::from_utf8_lossy(&bytes).matches(text).count() == times {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the console of {id} does not say '{text}' {times} times");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -187,7 +187,7 @@ impl Decider<'_, '_> {
             let begun = n_total.saturating_sub(scope.n_outdated()) + scope.n_spares;
             share(*percent, n_total).saturating_sub(begun)
         });
-        self.wait_for(scope.waits_for(self.view));
+        self.wait_for(scope.waits_for(self.view, self.made.refresh.strategy));
         self.replace(scope, Pace::Go(limit));
     }
 
@@ -234,8 +234,9 @@ impl Decider<'_, '_> {
     }
 
     fn cancelling(&mut self, scope: Scope) {
-        let moving =
-            |m: &crate::autoscaling::view::MemberView<'_>| m.member.is_pending() || m.member.is_terminating();
+        let moving = |m: &crate::autoscaling::view::MemberView<'_>| {
+            m.member.is_pending() || m.member.is_terminating() || m.member.state.is_replacing_root()
+        };
         let quiet = scope.n_spares == 0 && !self.view.members.iter().any(moving);
         if quiet || self.stuck(&scope) {
             return self.made.refresh.end(
@@ -266,7 +267,7 @@ impl Decider<'_, '_> {
         if let Some(reason) = self.out_of_time(&scope) {
             return self.made.refresh.end(S::RollbackFailed, Some(reason), self.now);
         }
-        self.wait_for(scope.waits_for(self.view));
+        self.wait_for(scope.waits_for(self.view, self.made.refresh.strategy));
         self.replace(scope, Pace::Go(u32::MAX));
     }
 
@@ -290,7 +291,7 @@ impl Decider<'_, '_> {
         if self.made.refresh.progress.n_left == 0 || !self.stuck(scope) {
             return None;
         }
-        let why = scope.waits_for(self.view).unwrap_or_else(|| {
+        let why = scope.waits_for(self.view, self.made.refresh.strategy).unwrap_or_else(|| {
             "Replacing another instance would leave fewer healthy instances than the minimum.".to_owned()
         });
         Some(format!("It made no progress for {} minutes. {why}", NO_PROGRESS_MAX.as_secs() / 60))

@@ -6,9 +6,14 @@
 //!
 //! A member that was launched for a refresh carries the refresh's id. So it is known, whatever happened in between, who is still to
 //! be replaced: whoever does not carry it, and, during a rollback, whoever does.
+//!
+//! With the strategy `ReplaceRootVolume` nobody is exchanged: [`next_roots`] says who of those that the planner might replace gets
+//! another root volume now, within the same lower bound, and who has it carries the refresh's id like one that was launched for it.
+//! Nothing is launched ahead, so a group is never above its size for it.
 //! Source: EC2 Auto Scaling guide, "Use an instance refresh to update instances".
 
 mod decide;
+mod roots;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -21,6 +26,7 @@ use super::{Bounds, HealthyPercentages, InstanceSource};
 use crate::{Record, Timestamp};
 
 pub use decide::{Decision, Event, Facts, NO_PROGRESS_MAX, RUN_MAX, decide};
+pub use roots::{ROOTS_PER_STEP_MAX, next_roots};
 
 /// `CheckpointDelay` when there are checkpoints and it is not given.
 pub const CHECKPOINT_DELAY_S: u32 = 3600;
@@ -66,6 +72,31 @@ impl RefreshStatus {
     pub fn is_active(self) -> bool {
         use RefreshStatus as S;
         matches!(self, S::Pending | S::InProgress | S::Cancelling | S::RollbackInProgress | S::Baking)
+    }
+}
+
+/// `Strategy` of an instance refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum RefreshStrategy {
+    /// Instances go and others come.
+    #[default]
+    Rolling,
+    /// Instances stay and get another root volume.
+    ReplaceRootVolume,
+}
+
+impl RefreshStrategy {
+    /// AWS's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            RefreshStrategy::Rolling => "Rolling",
+            RefreshStrategy::ReplaceRootVolume => "ReplaceRootVolume",
+        }
+    }
+
+    /// From AWS's name.
+    pub fn parse(name: &str) -> Option<RefreshStrategy> {
+        [RefreshStrategy::Rolling, RefreshStrategy::ReplaceRootVolume].into_iter().find(|s| s.name() == name)
     }
 }
 
@@ -180,6 +211,9 @@ pub struct InstanceRefresh {
     pub started_at: Option<Timestamp>,
     /// When it came to its end.
     pub ended_at: Option<Timestamp>,
+    /// Whether instances are exchanged or their root volumes.
+    #[serde(default)]
+    pub strategy: RefreshStrategy,
     /// How.
     pub preferences: RefreshPreferences,
     /// `DesiredConfiguration`: what instances are launched from meanwhile, and the group's own once all went well.
@@ -222,6 +256,7 @@ impl InstanceRefresh {
             created_at: now,
             started_at: None,
             ended_at: None,
+            strategy: RefreshStrategy::Rolling,
             preferences,
             desired: None,
             phase_started_at: now,

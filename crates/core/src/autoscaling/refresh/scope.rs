@@ -1,7 +1,7 @@
 //! Whom a refresh is about, as of one moment.
 
 use super::decide::Facts;
-use super::{InstanceRefresh, Reserved};
+use super::{InstanceRefresh, RefreshStrategy, Reserved};
 use crate::Timestamp;
 use crate::autoscaling::view::{GroupView, MemberView, count};
 use crate::autoscaling::{HealthStatus, LifecycleState as S, process};
@@ -52,7 +52,10 @@ impl Scope {
         m: &MemberView<'_>,
     ) {
         let (member, preferences) = (m.member, &refresh.preferences);
-        self.n_held += u32::from(matches!(member.state, S::PendingWait | S::TerminatingWait));
+        self.n_held += u32::from(matches!(
+            member.state,
+            S::PendingWait | S::TerminatingWait | S::ReplacingRootVolumeWait
+        ));
         let marked = member.refreshed_by.as_deref() == Some(refresh.id.as_str());
         let outdated = match refresh.rollback {
             Some(_) => marked,
@@ -86,7 +89,9 @@ impl Scope {
                 Reserved::Wait => self.waiting.push(i),
                 Reserved::Ignore => {}
             },
-            _ if outdated && member.is_pending() => self.waiting.push(i),
+            _ if outdated && (member.is_pending() || member.state.is_replacing_root()) => {
+                self.waiting.push(i)
+            }
             _ if member.counts() => {
                 let new = member.in_service_at.is_none_or(|at| at >= refresh.phase_started_at);
                 if new && !m.is_ready(view.group, refresh.warmup(), view.now) {
@@ -118,10 +123,10 @@ impl Scope {
     }
 
     /// What keeps the refresh from going on, for people.
-    pub(super) fn waits_for(&self, view: &GroupView<'_>) -> Option<String> {
+    pub(super) fn waits_for(&self, view: &GroupView<'_>, strategy: RefreshStrategy) -> Option<String> {
         let id = |i: &usize| view.members[*i].member.instance_id.as_str();
         for suspended in [process::LAUNCH, process::TERMINATE] {
-            if view.group.is_suspended(suspended) {
+            if strategy == RefreshStrategy::Rolling && view.group.is_suspended(suspended) {
                 return Some(format!("The process {suspended} is suspended."));
             }
         }
@@ -129,7 +134,8 @@ impl Scope {
             return Some(format!("Waiting for {} instances to be launched.", self.n_short));
         }
         let mut unready = self.unready.iter();
-        if let Some(i) = unready.clone().find(|i| view.members[**i].member.is_pending()) {
+        let coming = |i: &&usize| view.members[**i].member.is_under_way();
+        if let Some(i) = unready.clone().find(coming) {
             let state = view.members[*i].member.state.name();
             return Some(format!(
                 "Waiting for remaining instances to be available. For example: {} is {state}.",
