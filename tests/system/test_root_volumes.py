@@ -3,7 +3,6 @@
 import json
 import random
 import sys
-import urllib.error
 import urllib.request
 
 from conftest import until
@@ -14,7 +13,7 @@ said = pathlib.Path("boots")
 said.write_text((said.read_text() if said.exists() else "") + "x")
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = f"VERSION {said.read_text()} {pathlib.Path('user-data').read_text()}".encode()
+        body = f"VERSION {said.read_text()} {pathlib.Path('user-data').read_text() if pathlib.Path('user-data').exists() else ''}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -50,7 +49,7 @@ def test_the_same_instances_serve_what_the_new_image_has(new_server, tmp_path):
                         DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}])
     template = ec2.create_launch_template(LaunchTemplateName="roots", LaunchTemplateData={
         "ImageId": old, "InstanceType": "t3.micro",
-        "UserData": "IyEvYmluL3NoCnByaW50ICUuMHMgPiAvZGV2L251bGw7IGVjaG8gcmFuID4+IHVzZXItZGF0YQo="})["LaunchTemplate"]
+        "UserData": "IyEvYmluL3NoCmVjaG8gcmFuID4+IHVzZXItZGF0YQo="})["LaunchTemplate"]
 
     def policy(ami):
         specification = {"LaunchTemplateId": template["LaunchTemplateId"], "Version": "1"}

@@ -118,7 +118,9 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
             "With a mixed instances policy, too, if it is On-Demand only and without weights, as on AWS. Refused: the pool state \
              Hibernated, since nothing writes the memory of an instance to its disk; weights; Spot."
         }
-        "StartInstanceRefresh" => "Both strategies. With ReplaceRootVolume instances keep what they were launched from but the image.",
+        "StartInstanceRefresh" => {
+            "Both strategies. With ReplaceRootVolume an instance keeps all that it was launched with but the image."
+        }
         _ => return None,
     })
 }
@@ -152,6 +154,10 @@ fn ec2(operation: &str) -> Option<&'static str> {
         "StopInstances" => "Refused: Hibernate.",
         "CancelSpotInstanceRequests" => "The instance goes on.",
         "CreateKeyPair" => "RSA and ED25519, in PEM. Refused: the PuTTY format.",
+        "CreateReplaceRootVolumeTask" => {
+            "From an image, from a snapshot of the instance, or to the state of its launch. Refused: a volume, an initialization rate, and \
+             to keep the old volume: DeleteReplacedRootVolume must be true."
+        }
         "CreateImage" => "Of the root volume. Refused: other block devices.",
         "DescribeImageAttribute" => "Images have one owner; sharing is refused.",
         "ModifyImageAttribute" => {
