@@ -6,7 +6,7 @@ use puffer_core::autoscaling::cancel_drain::TAG_CANCEL_DRAIN;
 use puffer_core::autoscaling::hook::{LifecycleHook, Transition};
 use puffer_core::autoscaling::warm_pool::{PoolState, WarmPool};
 use puffer_core::autoscaling::{
-    ActivityStatus, Group, GroupTag, HealthStatus, LifecycleState as S, Member, texts,
+    ActivityStatus, Group, GroupTag, HealthStatus, LifecycleState as S, Member, RefreshStrategy, texts,
 };
 use puffer_core::elb::{Target, TargetGroup, TargetState, TargetType};
 use puffer_core::event::Event;
@@ -205,7 +205,10 @@ async fn who_drains_when_a_refresh_begins_never_comes_back() {
     let mut w = world(|_| ()).await;
     let draining = w.shrink_to(2).await;
     let now = w.now();
-    w.store.transact(|tx| refreshes::start(tx, "g", "r", at_once(), None, now)).await.unwrap();
+    w.store
+        .transact(|tx| refreshes::start(tx, "g", "r", at_once(), None, RefreshStrategy::Rolling, now))
+        .await
+        .unwrap();
     w.settle().await;
     w.set_desired(3).await;
     w.settle().await;

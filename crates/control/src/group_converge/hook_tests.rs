@@ -7,7 +7,7 @@ use puffer_core::autoscaling::hook::{HookAction, HookResult, LifecycleHook, Tran
 use puffer_core::autoscaling::refresh::Reserved;
 use puffer_core::autoscaling::{
     Activity, ActivityStatus, Group, GroupStatus, HealthStatus, InstanceRefresh, LifecycleState as S, Member,
-    RefreshPreferences, RefreshStatus,
+    RefreshPreferences, RefreshStatus, RefreshStrategy,
 };
 use puffer_core::ec2::{Instance, InstanceState};
 use puffer_inventory::group_members::{MemberError, Request};
@@ -289,7 +289,10 @@ async fn a_retained_instance_stays_uncounted_until_a_user_ends_it() {
     w.clock.advance(Duration::from_secs(1));
     let now = w.now();
     let serving = w.in_state(S::InService)[0].instance_id.clone();
-    w.store.transact(|tx| refreshes::start(tx, "g", "r", at_once(), None, now)).await.unwrap();
+    w.store
+        .transact(|tx| refreshes::start(tx, "g", "r", at_once(), None, RefreshStrategy::Rolling, now))
+        .await
+        .unwrap();
     w.converge().await;
     w.say("out", &serving, HookResult::Continue).await.unwrap();
     for _ in 0..4 {
