@@ -105,7 +105,39 @@ def test_triggers_and_their_metrics(ask, autoscaling, cloudwatch):
     assert [float(v) for v in texts(measured, "Average")] == [50.0] * 5
     ask("Action=DeleteTrigger&Version=2009-05-15&AutoScalingGroupName=triggers&TriggerName=load")
     assert texts(ask(known), "TriggerName") == []
-    assert texts(ask("Action=DescribeLoadBalancers&Version=2009-05-15", "elb"), "LoadBalancerName") == []
     autoscaling.delete_auto_scaling_group(AutoScalingGroupName="triggers", ForceDelete=True)
     until(lambda: not autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["triggers"])["AutoScalingGroups"], "its end")
     autoscaling.delete_launch_configuration(LaunchConfigurationName="triggers")
+
+
+def test_classic_load_balancers_of_2009(ask, ec2):
+    named = "&LoadBalancerName=of-2009"
+    made = ask("Action=CreateLoadBalancer&Version=2009-05-15" + named + "&Listeners.member.1.LoadBalancerPort=80"
+               "&Listeners.member.1.InstancePort=8080&Listeners.member.1.Protocol=HTTP&AvailabilityZones.member.1=us-east-1a", "elb")
+    assert texts(made, "DNSName")[0].startswith("of-2009-")
+    run = ec2.run_instances(ImageId=AMI, InstanceType="t2.micro", MinCount=1, MaxCount=1)
+    id = run["Instances"][0]["InstanceId"]
+    checked = ask("Action=ConfigureHealthCheck&Version=2009-05-15" + named + "&HealthCheck.Target=HTTP:8080/up&HealthCheck.Interval=10"
+                  "&HealthCheck.Timeout=4&HealthCheck.UnhealthyThreshold=2&HealthCheck.HealthyThreshold=3", "elb")
+    assert texts(checked, "Target") == ["HTTP:8080/up"]
+    zone = "&AvailabilityZones.member.1=us-east-1"
+    both = ask("Action=EnableAvailabilityZonesForLoadBalancer&Version=2009-05-15" + named + zone + "b", "elb")
+    assert texts(both, "member") == ["us-east-1a", "us-east-1b"]
+    left = ask("Action=DisableAvailabilityZonesForLoadBalancer&Version=2009-05-15" + named + zone + "a", "elb")
+    assert texts(left, "member") == ["us-east-1b"]
+    one = f"&Instances.member.1.InstanceId={id}"
+    registered = ask("Action=RegisterInstancesWithLoadBalancer&Version=2009-05-15" + named + one, "elb")
+    assert texts(registered, "InstanceId") == [id]
+    # As boto 1.9b names them, and as the documents do.
+    for instances in ("", one, f"&instances.member.1={id}"):
+        health = ask("Action=DescribeInstanceHealth&Version=2009-05-15" + named + instances, "elb")
+        assert (texts(health, "InstanceId"), texts(health, "State")) == ([id], ["OutOfService"])
+    shown = ask("Action=DescribeLoadBalancers&Version=2009-05-15" + named, "elb")
+    assert (texts(shown, "InstancePort"), texts(shown, "Interval"), texts(shown, "InstanceId")) == (["8080"], ["10"], [id])
+    assert texts(shown, "VPCId") == [], "this version has no word for it"
+    gone = ask("Action=DeregisterInstancesFromLoadBalancer&Version=2009-05-15" + named + one, "elb")
+    assert texts(gone, "InstanceId") == []
+    ask("Action=DeleteLoadBalancer&Version=2009-05-15" + named, "elb")
+    none = ask("Action=DescribeLoadBalancers&Version=2009-05-15&LoadBalancerNames.member.1=of-2009", "elb", status=400)
+    assert texts(none, "Code") == ["LoadBalancerNotFound"]
+    ec2.terminate_instances(InstanceIds=[id])

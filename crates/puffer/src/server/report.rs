@@ -247,13 +247,14 @@ fn activity(a: &Activity) -> ActivityReport {
     }
 }
 
-/// A classic load balancer, which has no state that anybody could see.
+/// A classic load balancer. Its record has no state, as its API has none, so only its kind is told; ports that could not be had are in
+/// the log.
 fn classic(balancer: &ClassicLoadBalancer, bind_port: &BindPort<'_>) -> BalancerReport {
     let listeners = balancer.listeners.iter();
     BalancerReport {
         name: balancer.name.clone(),
         dns_name: balancer.dns_name.clone(),
-        state: "active".to_owned(),
+        state: "classic".to_owned(),
         addresses: balancer.nodes.iter().map(|n| n.address.to_string()).collect(),
         listeners: listeners.map(|l| ListenerReport { port: l.port, bind_port: bind_port(l.port) }).collect(),
     }
