@@ -159,13 +159,8 @@ async fn an_instance_that_stops_on_its_way_back_goes_as_unhealthy() {
     assert_eq!((w.the_group().launch_backoff, w.in_service(), w.alive()), (None, 2, 2));
 }
 
-#[tokio::test]
-async fn launches_during_a_refresh_are_what_it_wants() {
-    let mut w = World::new().await;
-    let (old, new) = (w.template("old").await, w.template("new").await);
-    w.group(3, 1, |g| g.source = of(&old, "1")).await;
-    w.converge().await;
-    let preferences = RefreshPreferences {
+fn preferences() -> RefreshPreferences {
+    RefreshPreferences {
         min_healthy: 100,
         max_healthy: Some(200),
         warmup_s: 600,
@@ -177,8 +172,11 @@ async fn launches_during_a_refresh_are_what_it_wants() {
         standby: Reserved::Wait,
         alarms: vec![],
         bake_s: 0,
-    };
-    let desired = DesiredConfiguration { source: of(&new, "1"), mixed: None };
+    }
+}
+
+async fn refresh(w: &World, preferences: RefreshPreferences, to: &LaunchTemplate) {
+    let desired = DesiredConfiguration { source: of(to, "1"), mixed: None };
     let now = w.now();
     w.store
         .transact(|tx| {
@@ -186,6 +184,15 @@ async fn launches_during_a_refresh_are_what_it_wants() {
         })
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn launches_during_a_refresh_are_what_it_wants() {
+    let mut w = World::new().await;
+    let (old, new) = (w.template("old").await, w.template("new").await);
+    w.group(3, 1, |g| g.source = of(&old, "1")).await;
+    w.converge().await;
+    refresh(&w, preferences(), &new).await;
     w.converge().await;
     assert_eq!(w.store.get::<InstanceRefresh>("r").unwrap().status, RefreshStatus::InProgress);
     let call = w.launch_now(asked("us-east-1b")).await;
@@ -193,6 +200,25 @@ async fn launches_during_a_refresh_are_what_it_wants() {
     let made = w.store.get::<Instance>(id).unwrap();
     assert_eq!(made.launch_template.as_ref().map(|t| &t.id), Some(&new.id));
     assert_eq!(w.store.get::<Member>(id).unwrap().refreshed_by.as_deref(), Some("r"));
+}
+
+/// What the refresh launches differs from what was seen as it began, which takes a second look: at once, not when something else
+/// happens to the group.
+#[tokio::test]
+async fn a_refresh_to_another_template_begins_at_once() {
+    let mut w = World::new().await;
+    let (old, new) = (w.template("old").await, w.template("new").await);
+    w.group(3, 1, |g| g.source = of(&old, "1")).await;
+    w.converge().await;
+    let begun = w.now();
+    let at_once = RefreshPreferences { min_healthy: 0, max_healthy: None, warmup_s: 0, ..preferences() };
+    refresh(&w, at_once, &new).await;
+    w.converge().await;
+    assert_eq!(w.now(), begun, "nothing had to be waited for");
+    assert_eq!(w.store.get::<InstanceRefresh>("r").unwrap().status, RefreshStatus::Successful);
+    let members = w.store.list::<Member>();
+    let made = w.store.get::<Instance>(&members[0].instance_id).unwrap();
+    assert_eq!((members.len(), made.launch_template.as_ref().map(|t| &t.id)), (1, Some(&new.id)));
 }
 
 #[tokio::test]

@@ -117,8 +117,10 @@ pub fn step(tx: &mut Transaction<'_>, name: &str, now: Timestamp, rng: &mut dyn 
     let seen = if step.let_go_of_draining(&seen) || roots { step.look(name)? } else { seen };
     let view = GroupView { group: &step.group, refresh: replacing.as_ref(), ..seen.view(now) };
     if step.launches_anew(&seen) {
-        // What was seen (types, weights, offers) is of what launches were made from before; the next step sees the rest.
+        // What was seen (types, weights, offers) is of what launches were made from before; the next step sees the rest. It is
+        // asked for: the refresh alone may have been written, which wakes nobody.
         step.report.moved += 1;
+        step.report.later(now);
     } else {
         let decided = plan(&view, step.rng);
         step.carry_out(decided, &seen);
