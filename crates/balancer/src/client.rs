@@ -193,6 +193,11 @@ impl BalancerClient {
         }
     }
 
+    /// The data plane's process id, while a connection to it is kept.
+    pub async fn process_id(&self) -> Option<i32> {
+        self.calls.lock().await.as_ref()?.peer_cred().ok()?.pid()
+    }
+
     /// Asks the data plane to finish what is under way, within `grace`, and to exit.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), ClientError> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);

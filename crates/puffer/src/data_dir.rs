@@ -124,17 +124,21 @@ impl DataDir {
                     return Err(error).with_context(|| format!("cannot lock {}", path.display()));
                 }
             }
-            let pid = fs::read_to_string(&path).unwrap_or_default();
-            if left == 0 || runs(pid.trim()) {
+            let pid = self.lock_holder();
+            if left == 0 || runs(&pid) {
                 bail!(
-                    "another puffer server (pid {}) uses {}; stop it or choose another --data-dir",
-                    pid.trim(),
+                    "another puffer server (pid {pid}) uses {}; stop it or choose another --data-dir",
                     self.path.display()
                 );
             }
             std::thread::park_timeout(LINGER_LOOK);
         }
         bail!("cannot lock {}", path.display())
+    }
+
+    /// The process id of the server that has the lock, or had it last.
+    pub(crate) fn lock_holder(&self) -> String {
+        fs::read_to_string(self.path.join("server.lock")).unwrap_or_default().trim().to_owned()
     }
 
     /// The key pair; made at the first call.
@@ -210,7 +214,7 @@ impl DataDir {
 }
 
 /// Whether the process of this number runs; one that has ended and waits for its parent does not.
-fn runs(pid: &str) -> bool {
+pub(crate) fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }

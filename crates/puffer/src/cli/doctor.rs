@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use puffer_compute::container::{self, Level};
 
 use super::env::DEFAULT_DATA_DIR;
+use super::output::stdout;
 use crate::data_dir::DataDir;
 
 #[derive(clap::Args)]
@@ -25,7 +26,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             findings.push(finding);
         }
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     for finding in &findings {
         let mark = match finding.level {
             Level::Ok => "✓",

@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::output::stdout;
 use crate::data_dir::DataDir;
 
 /// Default of `--data-dir`.
@@ -29,7 +30,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         ("AWS_ACCESS_KEY_ID", &keys.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &keys.secret_access_key),
     ];
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let mut object: serde_json::Map<String, serde_json::Value> =
             variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();

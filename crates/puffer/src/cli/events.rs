@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::env::DEFAULT_DATA_DIR;
+use super::output::stdout;
 use crate::data_dir::DataDir;
 use crate::server::admin::{Answer, Question, ask};
 
@@ -27,7 +28,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let Answer::Events(events) = ask(&data.admin_socket(), &question)? else {
         bail!("the server gave an answer of the wrong kind")
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     for event in events {
         writeln!(out, "{event}")?;
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::env::DEFAULT_DATA_DIR;
+use super::output::stdout;
 use crate::data_dir::DataDir;
 use crate::server::admin::{Answer, Question, ask};
 use crate::server::report::ExplainReport;
@@ -24,7 +25,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let Answer::Explained(ExplainReport { refresh, activities }) = answer else {
         bail!("the server gave an answer of the wrong kind")
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     for (at, line) in refresh.iter().enumerate() {
         writeln!(out, "{}{line}", if at == 0 { "" } else { "  " })?;
     }

@@ -13,6 +13,7 @@ use puffer_compute::image::{DebianBuild, ImageStore, Manifest, NewImage, Progres
 use puffer_core::{Clock, ids};
 
 use super::env::DEFAULT_DATA_DIR;
+use super::output::stdout;
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 
@@ -150,7 +151,7 @@ fn make(
     let seconds = bar.elapsed().as_secs_f64();
     let mib = manifest.size_bytes as f64 / f64::from(1 << 20);
     eprintln!("made {} ({mib:.0} MiB) in {seconds:.1} s", manifest.name);
-    writeln!(std::io::stdout(), "{}", manifest.id)?;
+    writeln!(stdout(), "{}", manifest.id)?;
     Ok(())
 }
 
@@ -166,7 +167,7 @@ fn list(args: &List) -> anyhow::Result<()> {
             }
         });
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&good)?)?;
     } else {

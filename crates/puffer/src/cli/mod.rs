@@ -7,6 +7,7 @@ mod env;
 mod events;
 mod explain;
 mod image;
+mod output;
 mod replay;
 mod serve;
 mod simulate;
@@ -77,6 +78,7 @@ pub(crate) fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::was_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("puffer: {error:#}");
             ExitCode::FAILURE

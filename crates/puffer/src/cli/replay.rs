@@ -1,5 +1,7 @@
 //! `puffer replay`: what a group would have done under a recorded load, in virtual time.
 
+use super::output::stdout;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -84,10 +86,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("--capacity must be more than 0");
     }
     let done = replay(&scenario).map_err(anyhow::Error::msg)?;
-    let mut out = std::io::stdout();
+    let mut out = stdout();
     if args.json {
-        serde_json::to_writer(&out, &done)?;
-        return Ok(writeln!(out)?);
+        return Ok(writeln!(out, "{}", serde_json::to_string(&done)?)?);
     }
     Ok(write!(out, "{}", text(&done, &scenario))?)
 }

@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::Subcommand;
 
 use super::env::DEFAULT_DATA_DIR;
+use super::output::stdout;
 use crate::data_dir::DataDir;
 use crate::server::admin::{Answer, Question, ask};
 use crate::server::operator::{Order, Outcome};
@@ -91,10 +92,9 @@ pub(super) fn print(data_dir: &std::path::Path, order: Order, json: bool) -> any
     let Answer::Outcome(outcome) = ask(&data.admin_socket(), &Question::Order(order))? else {
         bail!("the server gave an answer of the wrong kind");
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if json {
-        serde_json::to_writer(&mut out, &outcome)?;
-        return Ok(writeln!(out)?);
+        return Ok(writeln!(out, "{}", serde_json::to_string(&outcome)?)?);
     }
     match outcome {
         Outcome::Done(text) => writeln!(out, "{text}")?,

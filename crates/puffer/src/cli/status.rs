@@ -1,13 +1,14 @@
 //! `puffer status`: groups, instances, health, metric against target, activities; live on a terminal.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
 
 use super::env::DEFAULT_DATA_DIR;
+use super::output::stdout;
 use crate::data_dir::DataDir;
 use crate::server::admin::{Answer, Question, ask};
 use crate::server::report::{GroupReport, StatusReport};
@@ -41,10 +42,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Answer::Status(report) => Ok(*report),
         _ => bail!("the server gave an answer of the wrong kind"),
     };
-    let mut out = std::io::stdout();
+    let mut out = stdout();
     if args.json {
-        serde_json::to_writer(&out, &look()?)?;
-        return Ok(writeln!(out)?);
+        return Ok(writeln!(out, "{}", serde_json::to_string(&look()?)?)?);
     }
     if args.once || !out.is_terminal() {
         return Ok(write!(out, "{}", text(&look()?))?);

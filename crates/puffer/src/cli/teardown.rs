@@ -7,13 +7,15 @@ use anyhow::{Context, bail};
 use puffer_balancer::BalancerClient;
 
 use super::env::DEFAULT_DATA_DIR;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, runs};
 use crate::server::admin::{Question, ask};
 use crate::server::compute;
 
 /// From the question to the server's end: it lets requests under way finish.
 const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two looks whether the server has gone.
+/// From the end of its work to the end of a process.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks whether a process has gone.
 const POLL: Duration = Duration::from_millis(50);
 /// For one instance to be ended.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -90,7 +92,11 @@ async fn end_instances(kind: &str, data: &DataDir, failed: &mut Vec<String>) -> 
 async fn end_balancer(data: &DataDir) -> anyhow::Result<()> {
     match BalancerClient::connect(&data.balancer_socket()).await {
         Ok(balancer) => {
+            let pid = balancer.process_id().await;
             balancer.shutdown(BALANCER_GRACE).await.context("cannot end the load balancers' process")?;
+            if let Some(pid) = pid {
+                exited(&pid.to_string()).await.context("the load balancers' process does not end")?;
+            }
             eprintln!("ended the load balancers");
             Ok(())
         }
@@ -104,6 +110,7 @@ async fn take_over(data: &DataDir) -> anyhow::Result<nix::fcntl::Flock<std::fs::
     if let Ok(lock) = data.lock() {
         return Ok(lock);
     }
+    let server = data.lock_holder();
     ask(&data.admin_socket(), &Question::Stop)?;
     let ended = async {
         loop {
@@ -113,7 +120,19 @@ async fn take_over(data: &DataDir) -> anyhow::Result<nix::fcntl::Flock<std::fs::
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(SERVER_STOP_TIMEOUT, ended)
+    let lock = tokio::time::timeout(SERVER_STOP_TIMEOUT, ended)
         .await
-        .with_context(|| format!("the server did not stop within {} s", SERVER_STOP_TIMEOUT.as_secs()))
+        .with_context(|| format!("the server did not stop within {} s", SERVER_STOP_TIMEOUT.as_secs()))?;
+    exited(&server).await.context("the server's process does not end")?;
+    Ok(lock)
+}
+
+/// Waits until a process that has been asked to end is no more, so that nothing of this data directory runs afterwards.
+async fn exited(pid: &str) -> anyhow::Result<()> {
+    let gone = async {
+        while runs(pid) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(EXIT_TIMEOUT, gone).await.with_context(|| format!("process {pid} is still there"))
 }

@@ -202,7 +202,10 @@ fn answer_now(
             Some(driver) => what.apply(driver).map_or_else(Answer::Error, |()| Answer::Done),
             None => Answer::Error(format!("this server's instances are real ({})", kind.name())),
         },
-        Question::Events { group, most } => Answer::Events(report::events(store, group.as_deref(), most)),
+        Question::Events { group, most } => match report::events(store, group.as_deref(), most) {
+            Some(events) => Answer::Events(events),
+            None => Answer::Error(format!("there is no group named {}", group.unwrap_or_default())),
+        },
         Question::Stop => {
             stop.send_replace(true);
             Answer::Stopping

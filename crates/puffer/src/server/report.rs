@@ -158,13 +158,20 @@ fn refresh(f: &InstanceRefresh) -> Vec<String> {
     lines
 }
 
-/// The newest events, of one group or of all, oldest first.
-pub(crate) fn events(store: &Store, group: Option<&str>, most: usize) -> Vec<serde_json::Value> {
+/// The newest events, of one group or of all, oldest first. A group that has gone leaves its events; one that is unknown and has none is
+/// nobody.
+pub(crate) fn events(store: &Store, group: Option<&str>, most: usize) -> Option<Vec<serde_json::Value>> {
     let all = match group {
-        Some(group) => store.list_by::<Event>("group", group),
+        Some(group) => {
+            let found = store.list_by::<Event>("group", group);
+            if found.is_empty() && store.get::<Group>(group).is_none() {
+                return None;
+            }
+            found
+        }
         None => store.list::<Event>(),
     };
-    all[all.len().saturating_sub(most)..].iter().map(|e| e.to_json()).collect()
+    Some(all[all.len().saturating_sub(most)..].iter().map(|e| e.to_json()).collect())
 }
 
 fn group(r: &Reader<'_>, group: &Group, value_of: &MetricValue<'_>) -> GroupReport {
