@@ -49,6 +49,27 @@ def in_service(autoscaling, name, count):
         lambda: not describe(autoscaling, name)["Instances"], "an empty group")
 
 
+def test_a_group_like_an_instance_stands_where_it_stands(autoscaling, ec2):
+    subnets = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1c"]}])["Subnets"]
+    run = ec2.run_instances(ImageId="ami-0123456789abcdef0", InstanceType="t3.small", SubnetId=subnets[0]["SubnetId"],
+                            MinCount=1, MaxCount=1)
+    like = run["Instances"][0]["InstanceId"]
+    autoscaling.create_auto_scaling_group(AutoScalingGroupName="like", InstanceId=like, MinSize=1, MaxSize=1)
+    [member] = in_service(autoscaling, "like", 1)
+    assert (member["AvailabilityZone"], member["LaunchConfigurationName"]) == ("us-east-1c", "like")
+    made = ec2.describe_instances(InstanceIds=[member["InstanceId"]])["Reservations"][0]["Instances"][0]
+    assert (made["SubnetId"], made["InstanceType"]) == (subnets[0]["SubnetId"], "t3.small")
+    # A place that is given is the one.
+    autoscaling.create_auto_scaling_group(AutoScalingGroupName="like-elsewhere", InstanceId=like, MinSize=0, MaxSize=0,
+                                          AvailabilityZones=["us-east-1a"])
+    assert describe(autoscaling, "like-elsewhere")["AvailabilityZones"] == ["us-east-1a"]
+    for name in ("like", "like-elsewhere"):
+        autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+        until(lambda: not autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"], "its end")
+        autoscaling.delete_launch_configuration(LaunchConfigurationName=name)
+    ec2.terminate_instances(InstanceIds=[like])
+
+
 def test_a_group_reaches_its_capacity_over_its_zones(autoscaling, ec2, group):
     name = group("spread", MinSize=4, Tags=[{"Key": "Team", "Value": "x", "PropagateAtLaunch": True}])
     members = in_service(autoscaling, name, 4)

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from conftest import PUFFER, until
 from test_groups import describe, group, in_service, template  # noqa: F401 (fixtures)
 
+ROLE = "arn:aws:iam::123456789012:role/hooks"
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
@@ -292,7 +293,7 @@ def test_a_hook_tells_its_queue_and_events_are_logged(autoscaling, sqs, queue, g
     url, arn = queue("hooks")
     name = group("announced", MinSize=1, LifecycleHookSpecificationList=[{
         "LifecycleHookName": "in", "LifecycleTransition": LAUNCHING, "NotificationTargetARN": arn,
-        "RoleARN": "arn:aws:iam::123456789012:role/hooks", "NotificationMetadata": "about it"}])
+        "RoleARN": ROLE, "NotificationMetadata": "about it"}])
     assert json.loads(fetch(sqs, url))["Event"] == "autoscaling:TEST_NOTIFICATION"
     told = json.loads(fetch(sqs, url))
     instance = in_state(autoscaling, name, "Pending:Wait")[0]["InstanceId"]
@@ -311,6 +312,9 @@ def test_a_hook_tells_its_queue_and_events_are_logged(autoscaling, sqs, queue, g
     error = refused(autoscaling.put_lifecycle_hook, AutoScalingGroupName=name, LifecycleHookName="in",
                     NotificationTargetARN=arn + "-no")
     assert "Unable to publish test message" in error["Message"]
+    error = refused(autoscaling.put_lifecycle_hook, AutoScalingGroupName=name, LifecycleHookName="new",
+                    LifecycleTransition=LAUNCHING, NotificationTargetARN=arn)
+    assert (error["Code"], "RoleARN" in error["Message"]) == ("ValidationError", True)
 
 
 def pooled(autoscaling, name, state, count):
@@ -362,7 +366,7 @@ def test_a_warm_pool_serves_a_group_that_grows(autoscaling, ec2, group):
 def test_hooks_are_asked_on_the_way_into_the_pool_and_out_of_it(autoscaling, sqs, queue, group):
     url, arn = queue("warmhooks")
     name = group("warmhooked", MinSize=0, MaxSize=1, LifecycleHookSpecificationList=[{
-        "LifecycleHookName": "in", "LifecycleTransition": LAUNCHING, "NotificationTargetARN": arn}])
+        "LifecycleHookName": "in", "LifecycleTransition": LAUNCHING, "NotificationTargetARN": arn, "RoleARN": ROLE}])
     fetch(sqs, url)
     autoscaling.put_warm_pool(AutoScalingGroupName=name)
 

@@ -65,9 +65,11 @@ def test_what_is_listed_as_a_type_is_accepted_and_nothing_else(autoscaling, grou
     assert [g["Granularity"] for g in known["Granularities"]] == ["1Minute"]
     metrics = {m["Metric"] for m in known["Metrics"]}
     states = {"InService", "Pending", "Standby", "Terminating", "Total"}
-    pools = {"DesiredCapacity", "MinSize", "PendingCapacity", "TerminatingCapacity", "TotalCapacity", "WarmedCapacity"}
+    pools = {"DesiredCapacity", "MinSize", "PendingCapacity", "TerminatingCapacity", "TotalCapacity", "WarmedCapacity",
+             "PendingRetainedCapacity", "TerminatingRetainedCapacity"}
     assert metrics == ({f"Group{s}{unit}" for s in states for unit in ("Instances", "Capacity")} | {f"WarmPool{p}" for p in pools} | {
-        "GroupMinSize", "GroupMaxSize", "GroupDesiredCapacity", "GroupAndWarmPoolDesiredCapacity", "GroupAndWarmPoolTotalCapacity"})
+        "GroupMinSize", "GroupMaxSize", "GroupDesiredCapacity", "GroupTerminatingRetainedInstances",
+        "GroupTerminatingRetainedCapacity", "GroupAndWarmPoolDesiredCapacity", "GroupAndWarmPoolTotalCapacity"})
     autoscaling.enable_metrics_collection(**here, Granularity="1Minute", Metrics=sorted(metrics))
     refused("ValidationError", autoscaling.enable_metrics_collection, **here, Granularity="1Minute", Metrics=["GroupMood"])
     refused("ValidationError", autoscaling.enable_metrics_collection, **here, Granularity="1Second")

@@ -60,6 +60,30 @@ def test_settings_of_groups(autoscaling, setting):
     refused(autoscaling.update_auto_scaling_group, AutoScalingGroupName="asked", **setting)
 
 
+ROLE = "arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+
+
+@pytest.mark.parametrize("wrong", [
+    {"AutoScalingGroupName": "with:colon"}, {"ServiceLinkedRoleARN": "arn:aws:iam::123456789012:role/mine"},
+    {"ServiceLinkedRoleARN": ROLE + "2"}, {"ServiceLinkedRoleARN": ROLE.replace("123456789012", "")},
+], ids=lambda s: "-".join(s))
+def test_names_that_cannot_be(autoscaling, wrong):
+    with pytest.raises(ClientError) as error:
+        autoscaling.create_auto_scaling_group(**{**GROUP, **wrong})
+    said = error.value.response["Error"]
+    assert said["Code"] == "ValidationError" and next(iter(wrong.values())) in said["Message"], said
+
+
+def test_roles_and_types_that_can_be(autoscaling):
+    asked = {"AutoScalingGroupName": "asked"}
+    for role in (ROLE, ROLE + "_mine"):
+        autoscaling.update_auto_scaling_group(**asked, ServiceLinkedRoleARN=role)
+        shown = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["asked"])["AutoScalingGroups"][0]
+        assert shown["ServiceLinkedRoleARN"] == role
+    with pytest.raises(ClientError, match="Invalid instance type: t2.gigantic"):
+        autoscaling.create_launch_configuration(**{**CONFIGURATION, "InstanceType": "t2.gigantic"})
+
+
 @pytest.mark.parametrize("setting", [
     {"ClassicLinkVPCId": "vpc-1"}, {"ClassicLinkVPCSecurityGroups": ["sg-1"]}, {"KernelId": "aki-1"}, {"RamdiskId": "ari-1"},
     {"PlacementTenancy": "dedicated"},

@@ -235,6 +235,9 @@ def test_target_tracking_makes_alarms_and_reacts_within_seconds(autoscaling, clo
         message = refused("ValidationError", autoscaling.create_or_update_tags,
                           Tags=[{**resource, "Key": "puffer:metric-period", "Value": "61"}])
         assert "puffer:metric-period" in message and "1 to 60" in message
+        message = refused("ValidationError", autoscaling.create_or_update_tags,
+                          Tags=[{**resource, "Key": "puffer:metric-periods", "Value": "1"}])
+        assert "puffer:metric-periods" in message and "puffer:scale-in-cooldown" in message, "a slip of the pen is told"
         autoscaling.create_or_update_tags(Tags=[{**resource, "Key": k, "Value": v} for k, v in tags.items()])
         high, low = alarms()
         assert (high["Period"], high["EvaluationPeriods"], low["EvaluationPeriods"]) == (1, 2, 3)

@@ -22,6 +22,9 @@ pub enum HookError {
     /// A new hook without its transition.
     #[error("LifecycleTransition is required for a new lifecycle hook.")]
     NoTransition,
+    /// A new hook that tells somebody without a role to do so.
+    #[error("RoleARN is required for a new lifecycle hook with a NotificationTargetARN.")]
+    NoRole,
     /// Out of range.
     #[error("HeartbeatTimeout must be between {HEARTBEAT_MIN_S} and {HEARTBEAT_MAX_S} seconds, but is {0}.")]
     Heartbeat(i64),
@@ -83,6 +86,9 @@ pub fn apply(group: &mut Group, name: &str, settings: &HookSettings) -> Result<(
     hook.target = given(&settings.target, hook.target.take());
     hook.role = given(&settings.role, hook.role.take());
     hook.metadata = given(&settings.metadata, hook.metadata.take());
+    if !group.hooks.contains_key(name) && hook.target.is_some() && hook.role.is_none() {
+        return Err(HookError::NoRole);
+    }
     group.hooks.insert(name.to_owned(), hook);
     if group.hooks.len() > HOOKS_PER_GROUP_MAX {
         return Err(HookError::TooMany);

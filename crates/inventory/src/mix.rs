@@ -1,10 +1,10 @@
 //! A group's mixed instances policy as of now: the types it names or describes, with the market's offers.
 
 use puffer_core::Timestamp;
-use puffer_core::autoscaling::Group;
 use puffer_core::autoscaling::mixed::{
     CapacityType, Mix, MixedPolicy, Offer, Override, TAG_ON_DEMAND_FALLBACK, ZoneOffer,
 };
+use puffer_core::autoscaling::{Group, puffer_tags};
 use puffer_core::ec2::instance_types::{self, InstanceType};
 use puffer_core::ec2::spot::is_risky;
 use puffer_core::ec2::{Price, SpotMarket};
@@ -82,7 +82,7 @@ pub fn of_policy(
     Mix {
         distribution: policy.distribution.clone(),
         offers,
-        fallback: group.tag(TAG_ON_DEMAND_FALLBACK).is_some_and(|v| v.eq_ignore_ascii_case("true")),
+        fallback: puffer_tags::is_true(group.tag(TAG_ON_DEMAND_FALLBACK)),
         templates: policy.templates().map(|t| t.id.clone()).collect(),
     }
 }

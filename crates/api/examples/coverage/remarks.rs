@@ -52,7 +52,7 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
         }
         "sns" => {
             "Topics, and subscriptions of queues and HTTP endpoints. A message is delivered at least once; to endpoints, about ten \
-             times in a quarter of an hour."
+             tries in a quarter of an hour. Messages are not signed and carry no link to unsubscribe."
         }
         "sqs" => "Standard queues of at most 10,000 messages.",
         "ssm" => "Parameters that name images, so that `resolve:ssm:` in a launch template works. Read only.",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use puffer_core::autoscaling::mixed::CapacityType;
 use puffer_core::autoscaling::{DeletionProtection, Group, GroupStatus, InstanceSource, backoff, texts};
-use puffer_core::ec2::Subnet;
+use puffer_core::ec2::{Instance, Subnet};
 use puffer_core::{Timestamp, ids};
 use puffer_inventory::{group_step, groups, refreshes};
 use puffer_shapes::autoscaling as shape;
@@ -32,6 +32,10 @@ pub(super) fn register(registry: &mut Registry) {
 pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupType) -> Result<(), ApiError> {
     refuse_unbuilt_of_create(&input)?;
     let name = required(input.auto_scaling_group_name.clone(), "autoScalingGroupName")?;
+    if name.contains(':') {
+        // An ARN, in which the name stands, is parted by them.
+        return Err(ApiError::validation("Group name cannot contain colons: ".to_owned() + &name));
+    }
     let now = cx.clock.now();
     let uuid = ids::uuid(&mut **cx.rng.lock());
     let arn = texts::group_arn(&cx.region, &cx.account, &uuid, &name);
@@ -57,6 +61,7 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
             };
             let sources = (&input.launch_configuration_name, &input.launch_template, &mixed, &input.instance_id);
             let mut configuration_made = None;
+            let mut instance = None;
             let from = match sources {
                 (Some(configuration), None, None, None) => source::launch_configuration(&r, configuration)?,
                 (None, Some(template), None, None) => source::launch_template(&r, template)?,
@@ -65,6 +70,7 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
                     // The instance becomes a launch configuration with the group's name.
                     let made = from_instance::configuration(&r, id, &name, &configuration_arn, now)?;
                     configuration_made = Some(made);
+                    instance = r.get::<Instance>(id);
                     InstanceSource::LaunchConfiguration(name.clone())
                 }
                 _ => {
@@ -91,7 +97,13 @@ pub(super) async fn create(cx: Arc<Ctx>, input: shape::CreateAutoScalingGroupTyp
                 input.availability_zones.as_deref(),
                 input.availability_zone_ids.as_deref(),
             )?;
-            place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?;
+            match &instance {
+                // Without a place of its own, the group is where its instance is.
+                Some(i) if input.vpc_zone_identifier.is_none() && zones.is_none() => {
+                    place(&r, &mut group, Some(&i.subnet_id), None)?;
+                }
+                _ => place(&r, &mut group, input.vpc_zone_identifier.as_deref(), zones.as_deref())?,
+            }
             apply_settings(&mut group, &Settings::of_create(&input))?;
             maintenance::apply(&mut group, input.instance_maintenance_policy.as_ref(), input.max_instance_lifetime)?;
             for arn in input.target_group_arns.iter().flatten() {
@@ -424,7 +436,7 @@ fn apply_settings(group: &mut Group, s: &Settings<'_>) -> Result<(), ApiError> {
         group.termination_policies = termination_policies(policies)?;
     }
     if let Some(role) = s.role {
-        group.service_linked_role_arn = Some(role.to_owned());
+        group.service_linked_role_arn = Some(service_linked_role(role)?.to_owned());
     }
     if let Some(context) = s.context {
         group.context = Some(context.to_owned());
@@ -438,6 +450,20 @@ fn apply_settings(group: &mut Group, s: &Settings<'_>) -> Result<(), ApiError> {
         };
     }
     Ok(())
+}
+
+/// `AWSServiceRoleForAutoScaling`, with or without a custom suffix, as the service lets nobody else be its role. The account is taken
+/// as it is said: this server has one.
+fn service_linked_role(arn: &str) -> Result<&str, ApiError> {
+    const PATH: &str = ":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling";
+    let account =
+        arn.strip_prefix("arn:aws:iam::").and_then(|rest| rest.split_once(':')).map(|(account, _)| account);
+    let suffix = arn.split_once(PATH).map(|(_, suffix)| suffix);
+    let is_account = account.is_some_and(|a| a.len() == 12 && a.bytes().all(|b| b.is_ascii_digit()));
+    match suffix {
+        Some(suffix) if is_account && (suffix.is_empty() || suffix.starts_with('_')) => Ok(arn),
+        _ => Err(ApiError::validation(format!("Invalid service-linked role ARN: {arn}"))),
+    }
 }
 
 fn health_check_elb(types: &str) -> Result<bool, ApiError> {

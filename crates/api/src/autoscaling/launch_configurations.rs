@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use puffer_core::autoscaling::{Group, LaunchConfiguration, texts};
-use puffer_core::ec2::{MetadataOptions, Price};
+use puffer_core::ec2::{MetadataOptions, Price, instance_types};
 use puffer_core::{Timestamp, ids};
 use puffer_inventory::launch;
 use puffer_shapes::autoscaling as shape;
@@ -69,6 +69,9 @@ fn read(
     };
     let image_id = needed(input.image_id, |b| &b.image_id)?;
     let instance_type = needed(input.instance_type, |b| &b.instance_type)?;
+    if instance_types::find(&instance_type).is_none() {
+        return Err(ApiError::validation(format!("Invalid instance type: {instance_type}")));
+    }
     // Early clients send the text `None` for no key.
     let key_name = input.key_name.filter(|k| !k.is_empty() && k != "None");
     let user_data = launch::check_user_data(input.user_data).map_err(|e| super::error::launch(&e))?;

@@ -337,6 +337,8 @@ pub(super) fn shape_of(p: &ScalingPolicy, alarms: Vec<shape::Alarm>) -> shape::S
         estimated_instance_warmup: p.warmup_s.map(signed),
         alarms: Some(alarms),
         enabled: Some(p.enabled),
+        // Empty for policies of other kinds, as AWS shows them.
+        step_adjustments: Some(Vec::new()),
         ..Default::default()
     };
     match &p.kind {

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
-use puffer_core::autoscaling::scaling::{Cooldowns, Reaction};
-use puffer_core::autoscaling::{Group, GroupTag, cancel_drain};
+use puffer_core::autoscaling::{Group, GroupTag, puffer_tags};
 use puffer_inventory::{groups, policies};
 use puffer_shapes::autoscaling as shape;
 
@@ -37,10 +36,7 @@ pub(super) fn add(group: &mut Group, tags: &[shape::Tag]) -> Result<(), ApiError
     if group.tags.len() > TAGS_PER_GROUP_MAX {
         return Err(ApiError::validation(format!("A group can have at most {TAGS_PER_GROUP_MAX} tags.")));
     }
-    let value_of = |key: &str| group.tags.get(key).map(|t| t.value.as_str());
-    Cooldowns::from_tags(value_of).map_err(ApiError::validation)?;
-    cancel_drain::parse(value_of(cancel_drain::TAG_CANCEL_DRAIN)).map_err(ApiError::validation)?;
-    Reaction::from_tags(value_of).map(drop).map_err(ApiError::validation)
+    puffer_tags::check(&group.tags).map_err(ApiError::validation)
 }
 
 /// A group's tags as the API shows them.

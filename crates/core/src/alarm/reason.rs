@@ -112,9 +112,10 @@ fn text(alarm: &Alarm, state: AlarmState, evaluation: &Evaluation) -> String {
         return format!("Threshold Crossed: no datapoints were received for {n} {periods}{filled}.");
     }
 
-    // In ALARM those that cross decide, in OK those that do not; a lone breach among gaps is told as it is.
-    let breaching = state == AlarmState::Alarm;
-    let crosses = |p: &&super::Datapoint| alarm.comparison.breaches(p.value, alarm.threshold) == breaching;
+    // In ALARM those that cross decide, in OK those that do not, or else that too few cross: a lone breach among gaps is told as it is.
+    let breaches = |p: &super::Datapoint| alarm.comparison.breaches(p.value, alarm.threshold);
+    let breaching = state == AlarmState::Alarm || evaluation.datapoints.iter().all(breaches);
+    let crosses = |p: &&super::Datapoint| breaches(p) == breaching;
     let mut named: Vec<String> = Vec::new();
     let mut n_named = 0;
     for point in evaluation.datapoints.iter().rev().filter(crosses) {

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::hook::HookStand;
+use super::puffer_tags::is_true;
 use super::view::MemberView;
 use super::{Group, HealthStatus, LifecycleState};
 use crate::ec2::{InstanceIntent, InstanceState};
@@ -19,19 +20,9 @@ use crate::{Mutation, Timestamp};
 /// `true`: members that drain because the group shrank come back when it grows. `false`, or no tag: they go, as on AWS.
 pub const TAG_CANCEL_DRAIN: &str = "puffer:cancel-drain";
 
-/// Reads the tag's value; an error says what it may be.
-pub fn parse(value: Option<&str>) -> Result<bool, String> {
-    match value.map(str::trim) {
-        None => Ok(false),
-        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        Some(text) => Err(format!("The value '{text}' of tag {TAG_CANCEL_DRAIN} must be true or false")),
-    }
-}
-
 /// Whether members of the group come back from draining. The tag was checked when it was set.
 pub fn is_on(group: &Group) -> bool {
-    parse(group.tag(TAG_CANCEL_DRAIN)).unwrap_or(false)
+    is_true(group.tag(TAG_CANCEL_DRAIN))
 }
 
 /// Whether a member on its way out may come back. The group's tag is not asked.
@@ -74,17 +65,6 @@ mod tests {
     use super::*;
     use crate::autoscaling::{Member, ZonalShift};
     use crate::ec2::Instance;
-
-    #[test]
-    fn the_tag_is_true_or_false() {
-        let table = [(None, Ok(false)), (Some("true"), Ok(true)), (Some(" True "), Ok(true))];
-        for (value, want) in table.into_iter().chain([(Some("false"), Ok(false))]) {
-            assert_eq!(parse(value), want);
-        }
-        for wrong in ["", "yes", "1"] {
-            assert!(parse(Some(wrong)).unwrap_err().contains(TAG_CANCEL_DRAIN));
-        }
-    }
 
     /// Each reason against coming back, alone.
     #[test]

@@ -21,6 +21,7 @@ pub mod plan;
 mod policy;
 pub mod predict;
 pub mod process;
+pub mod puffer_tags;
 pub mod refresh;
 pub mod scaling;
 pub mod schedule;

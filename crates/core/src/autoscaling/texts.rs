@@ -175,7 +175,7 @@ pub fn policy_by_alarm(alarm: &str, state: &str, policy: &str, from: u32, to: u3
 /// Predictive scaling prepared the group for an hour.
 pub fn predicted(policy: &str, from: u32, to: u32) -> String {
     format!(
-        "a forecast of predictive scaling policy {policy} changing the desired capacity from {from} to {to}"
+        "a forecast of predictive scaling policy {policy} changed the desired capacity from {from} to {to}"
     )
 }
 
@@ -220,7 +220,7 @@ pub fn pool_unfit() -> String {
 
 /// A launch in place of an unhealthy instance.
 pub fn started_to_replace() -> String {
-    "an instance was started in response to an unhealthy instance needing to be replaced".to_owned()
+    "an instance was launched in response to an unhealthy instance needing to be replaced".to_owned()
 }
 
 /// A launch for an instance refresh.
