@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use puffer_core::autoscaling::{Group, GroupTag, puffer_tags};
@@ -22,6 +23,7 @@ pub(super) fn register(registry: &mut Registry) {
 
 /// Adds tags to a group, checked.
 pub(super) fn add(group: &mut Group, tags: &[shape::Tag]) -> Result<(), ApiError> {
+    let mut given = BTreeMap::new();
     for tag in tags {
         let key = required(tag.key.clone(), "tags.1.member.key")?;
         if key.starts_with(RESERVED) {
@@ -31,12 +33,14 @@ pub(super) fn add(group: &mut Group, tags: &[shape::Tag]) -> Result<(), ApiError
         }
         let value = tag.value.clone().unwrap_or_default();
         let propagate_at_launch = tag.propagate_at_launch.unwrap_or(false);
-        group.tags.insert(key, GroupTag { value, propagate_at_launch });
+        given.insert(key, GroupTag { value, propagate_at_launch });
     }
+    puffer_tags::check(&given).map_err(ApiError::validation)?;
+    group.tags.extend(given);
     if group.tags.len() > TAGS_PER_GROUP_MAX {
         return Err(ApiError::validation(format!("A group can have at most {TAGS_PER_GROUP_MAX} tags.")));
     }
-    puffer_tags::check(&group.tags).map_err(ApiError::validation)
+    Ok(())
 }
 
 /// A group's tags as the API shows them.

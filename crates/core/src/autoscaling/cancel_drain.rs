@@ -43,8 +43,10 @@ pub fn may_return(group: &Group, m: &MemberView<'_>, now: Timestamp) -> bool {
         && member.impaired_since.is_none()
         && !m.traffic.unhealthy
         && instance.at_risk_since().is_none();
+    // Neither about to boot again, nor to get another root volume.
+    let settled = instance.root_replacement.is_none() && instance.reboots_done == instance.reboot_requests;
     let in_place = group.zones.contains(&member.zone) && !group.shifted_from(&member.zone, now);
-    member.scaled_in && fit && in_place && !is_overdue(group, m, now)
+    member.scaled_in && fit && settled && in_place && !is_overdue(group, m, now)
 }
 
 /// Whether the member would be replaced at once because it has reached its maximum lifetime.
@@ -64,7 +66,7 @@ mod tests {
     use super::super::warm_pool::Way;
     use super::*;
     use crate::autoscaling::{Member, ZonalShift};
-    use crate::ec2::Instance;
+    use crate::ec2::{Instance, RootReplacement};
 
     /// Each reason against coming back, alone.
     #[test]
@@ -86,7 +88,7 @@ mod tests {
         for (n, change) in yes.into_iter().enumerate() {
             assert!(may(change), "{n}");
         }
-        let no: [Change; 15] = [
+        let no: [Change; 17] = [
             |_, m, _, _| m.scaled_in = false,
             |_, m, _, _| m.hooks = HookStand::Waiting(vec![]),
             |_, m, _, _| m.hooks = HookStand::Done,
@@ -99,6 +101,14 @@ mod tests {
             |_, _, _, t| t.unhealthy = true,
             |_, _, i, _| i.intent = InstanceIntent::Terminate,
             |_, _, i, _| i.state = InstanceState::Stopped,
+            |_, _, i, _| i.reboot_requests += 1,
+            |_, _, i, _| {
+                i.root_replacement = Some(RootReplacement {
+                    task_id: "replacevol-1".into(),
+                    image_id: "ami-2".into(),
+                    serial: 1,
+                });
+            },
             |g, _, _, _| g.zones.retain(|z| z != "a"),
             |g, _, _, _| {
                 g.zone_impairment.shift_enabled = true;

@@ -28,7 +28,7 @@ pub fn is_true(value: Option<&str>) -> bool {
     value.is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
 }
 
-/// Checks a group's tags. An error says which is wrong and what it may be: a tag with our prefix that nothing reads is a slip of the
+/// Checks tags that a group is to get. An error says which is wrong and what it may be: a tag with our prefix that nothing reads is a slip of the
 /// pen, and whoever made it would wait in vain.
 pub fn check(tags: &BTreeMap<String, GroupTag>) -> Result<(), String> {
     if let Some(unknown) = tags.keys().find(|key| key.starts_with(PREFIX) && !KNOWN.contains(&key.as_str())) {

@@ -47,9 +47,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn tear_down(data: &DataDir) -> anyhow::Result<()> {
-    let _lock = take_over(data).await?;
+    let (_lock, stopped) = take_over(data).await?;
     // Each part is tried, whatever becomes of the others.
     let mut failed = Vec::new();
+    if let Some(server) = stopped
+        && let Err(error) = exited(&server).await
+    {
+        failed.push(format!("the server's process does not end: {error}"));
+    }
     let kind = data.compute().unwrap_or_default();
     if let Err(error) = end_instances(&kind, data, &mut failed).await {
         failed.push(format!("{error:#}"));
@@ -105,10 +110,11 @@ async fn end_balancer(data: &DataDir) -> anyhow::Result<()> {
     }
 }
 
-/// Stops a running server and takes its lock, so that none starts meanwhile.
-async fn take_over(data: &DataDir) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
+/// Stops a running server and takes its lock, so that none starts meanwhile. Gives the process id of the server that was asked to stop,
+/// which has finished its work and may still be on its way out.
+async fn take_over(data: &DataDir) -> anyhow::Result<(nix::fcntl::Flock<std::fs::File>, Option<String>)> {
     if let Ok(lock) = data.lock() {
-        return Ok(lock);
+        return Ok((lock, None));
     }
     let server = data.lock_holder();
     ask(&data.admin_socket(), &Question::Stop)?;
@@ -123,8 +129,7 @@ async fn take_over(data: &DataDir) -> anyhow::Result<nix::fcntl::Flock<std::fs::
     let lock = tokio::time::timeout(SERVER_STOP_TIMEOUT, ended)
         .await
         .with_context(|| format!("the server did not stop within {} s", SERVER_STOP_TIMEOUT.as_secs()))?;
-    exited(&server).await.context("the server's process does not end")?;
-    Ok(lock)
+    Ok((lock, Some(server)))
 }
 
 /// Waits until a process that has been asked to end is no more, so that nothing of this data directory runs afterwards.

@@ -54,9 +54,18 @@ pub(super) fn parse(text: &str) -> Result<Expr, MathError> {
     if text.len() > LENGTH_MAX {
         return Err(MathError::new("The expression is longer than 2048 characters"));
     }
-    if text.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT")) {
-        return Err(MathError::new("Metrics Insights queries (SELECT ...) are not supported by Puffer"));
+    let whole = expression(text);
+    let first = text.split_whitespace().next().unwrap_or_default();
+    match whole {
+        // No expression has this form, though one may begin with an id of this name.
+        Err(_) if first.eq_ignore_ascii_case("SELECT") => {
+            Err(MathError::new("Metrics Insights queries (SELECT ...) are not supported by Puffer"))
+        }
+        whole => whole,
     }
+}
+
+fn expression(text: &str) -> Result<Expr, MathError> {
     let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
     let expr = parser.binary(0)?;
     match parser.peek() {

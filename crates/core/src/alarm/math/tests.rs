@@ -92,6 +92,8 @@ fn expressions_use_each_other() {
 fn refuses_what_it_cannot_do() {
     for (expressions, part) in [
         (vec![("e1", "m1 +")], "syntax error"),
+        (vec![("e1", "SELECT AVG(CPUUtilization) FROM \"AWS/EC2\"")], "not supported by Puffer"),
+        (vec![("e1", "select m1")], "not supported by Puffer"),
         (vec![("e1", "m1 m2")], "syntax error"),
         (vec![("e1", "(m1")], "syntax error"),
         (vec![("e1", "m3 + 1")], "no query with the id 'm3'"),

@@ -44,7 +44,8 @@ pub fn leaving(view: &GroupView<'_>) -> u32 {
 fn has_left(member: &Member) -> bool {
     use LifecycleState as S;
     let aside = matches!(member.state, S::EnteringStandby | S::Standby | S::Detaching);
-    aside || member.is_terminating() && !member.state.is_of_pool() || member.way == Way::BackToPool
+    let mended = member.state.is_replacing_root();
+    aside || mended || member.is_terminating() && !member.state.is_of_pool() || member.way == Way::BackToPool
 }
 
 #[cfg(test)]
@@ -79,6 +80,9 @@ mod tests {
         // One that is coming shares nothing yet.
         (members[0].state, members[0].state_since) = (LifecycleState::Pending, ago(5));
         assert_eq!(since(&g, &members), ago(40));
+        // One gets another root volume.
+        (members[0].state, members[0].state_since) = (LifecycleState::ReplacingRootVolume, ago(30));
+        assert_eq!(since(&g, &members), ago(30));
         // The last one went and left no member behind.
         g.cooldown_started_at = Some(ago(20));
         assert_eq!(since(&g, &members), ago(20));
@@ -98,5 +102,7 @@ mod tests {
         assert_eq!(leaving(&view(&g, &members, &instances)), 4);
         instances[0].state = InstanceState::ShuttingDown;
         assert_eq!(leaving(&view(&g, &members, &instances)), 3);
+        members[3].state = LifecycleState::ReplacingRootVolumeWait;
+        assert_eq!(leaving(&view(&g, &members, &instances)), 4);
     }
 }
