@@ -191,7 +191,7 @@ def test_alarm_notification(twins, autoscaling, cloudwatch):
 def test_scheduled_actions(twins, autoscaling):
     """Without it their time passes, and what was missed is not made up for."""
     still, free = twins("ScheduledActions", 0)
-    start = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    start = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=5)
     for group in (still, free):
         autoscaling.put_scheduled_update_group_action(
             AutoScalingGroupName=group.name, ScheduledActionName="once", StartTime=start, DesiredCapacity=1)

@@ -170,6 +170,8 @@ def test_steps_look_at_the_aggregated_datapoints_of_the_alarm(autoscaling, cloud
     name = f"steps-{aggregation}"
     with Group(autoscaling, name, (1, 8, 1)) as g:
         g.settled(1)
+        # In the next minute the alarm would look at others of these datapoints.
+        until(lambda: time.time() % 60 < 40, "a minute with time left")
         minute = int(time.time()) // 60 * 60
         data = [{"MetricName": name, "Timestamp": minute - 60 * age, "Value": value}
                 for age, value in [(4, 90.0), (3, 65.0), (2, 55.0), (1, 55.0)]]

@@ -44,7 +44,7 @@ def test_a_recurring_action_is_shown_with_its_next_run(autoscaling, group):
 
 def test_a_single_action_runs_and_says_why(autoscaling, group):
     autoscaling.put_scheduled_update_group_action(
-        AutoScalingGroupName=group, ScheduledActionName="once", StartTime=soon(2), DesiredCapacity=1)
+        AutoScalingGroupName=group, ScheduledActionName="once", StartTime=soon(5), DesiredCapacity=1)
     until(lambda: "once" not in actions(autoscaling, group), "the action's run")
     found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]
     assert found["DesiredCapacity"] == 1
