@@ -70,6 +70,19 @@ def test_a_group_like_an_instance_stands_where_it_stands(autoscaling, ec2):
     ec2.terminate_instances(InstanceIds=[like])
 
 
+def test_a_group_shows_what_its_instances_run_from(autoscaling, ec2, group):
+    name, other = group("shown", MinSize=1), "ami-0fedcba9876543210"
+    [member] = in_service(autoscaling, name, 1)
+    assert member["ImageId"] == "ami-0123456789abcdef0"
+    task = ec2.create_replace_root_volume_task(InstanceId=member["InstanceId"], ImageId=other, DeleteReplacedRootVolume=True)
+    task = task["ReplaceRootVolumeTask"]["ReplaceRootVolumeTaskId"]
+    until(lambda: ec2.describe_replace_root_volume_tasks(ReplaceRootVolumeTaskIds=[task])["ReplaceRootVolumeTasks"][0][
+        "TaskState"] == "succeeded", "the new root volume")
+    assert describe(autoscaling, name)["Instances"][0]["ImageId"] == other
+    [alone] = autoscaling.describe_auto_scaling_instances(InstanceIds=[member["InstanceId"]])["AutoScalingInstances"]
+    assert alone["ImageId"] == other
+
+
 def test_a_group_reaches_its_capacity_over_its_zones(autoscaling, ec2, group):
     name = group("spread", MinSize=4, Tags=[{"Key": "Team", "Value": "x", "PropagateAtLaunch": True}])
     members = in_service(autoscaling, name, 4)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use puffer_core::autoscaling::{Group, Member};
+use puffer_core::ec2::Instance;
 use puffer_shapes::autoscaling as shape;
 use puffer_store::{Dirty, Store, Subscription};
 use puffer_wire::value::ListView;
@@ -24,6 +25,8 @@ const SHAPES_MAX: usize = 10_000;
 pub(super) struct GroupShapes {
     groups: Subscription,
     members: Subscription,
+    /// What a member runs from is its instance's.
+    instances: Subscription,
     kept: Mutex<Kept>,
 }
 
@@ -39,6 +42,7 @@ impl GroupShapes {
         GroupShapes {
             groups: store.subscribe::<Group>(),
             members: store.subscribe::<Member>(),
+            instances: store.subscribe::<Instance>(),
             kept: Mutex::default(),
         }
     }
@@ -62,19 +66,28 @@ impl GroupShapes {
             Some(Dirty::All) => *kept = Kept::default(),
             Some(Dirty::Keys(ids)) => {
                 for id in ids {
-                    if let Some(name) = kept.group_of.get(&*id).cloned() {
-                        kept.forget(&name);
-                    }
+                    kept.forget_group_of(&id);
                     if let Some(member) = store.get::<Member>(&id) {
                         kept.forget(&member.group);
                     }
                 }
             }
         }
+        match self.instances.take() {
+            None => {}
+            Some(Dirty::All) => *kept = Kept::default(),
+            Some(Dirty::Keys(ids)) => ids.iter().for_each(|id| kept.forget_group_of(id)),
+        }
     }
 }
 
 impl Kept {
+    fn forget_group_of(&mut self, instance_id: &str) {
+        if let Some(name) = self.group_of.get(instance_id).cloned() {
+            self.forget(&name);
+        }
+    }
+
     fn forget(&mut self, name: &str) {
         if let Some(shape) = self.shapes.remove(name) {
             for instance in shape.instances.iter().flatten() {
