@@ -1,7 +1,8 @@
 //! What `puffer status` shows: the records as of one moment, put together for people.
 
 use puffer_core::autoscaling::{
-    Activity, Group, HealthStatus, InstanceRefresh, LifecycleState, Member, PolicyKind, ScalingPolicy,
+    Activity, Group, HealthStatus, InstanceRefresh, LifecycleState, Member, PolicyKind, RefreshStrategy,
+    ScalingPolicy,
 };
 use puffer_core::ec2::Instance;
 use puffer_core::elb::classic::ClassicLoadBalancer;
@@ -146,6 +147,9 @@ fn refresh(f: &InstanceRefresh) -> Vec<String> {
         f.progress.n_total
     )];
     lines.push(match p.max_healthy {
+        _ if f.strategy == RefreshStrategy::ReplaceRootVolume => {
+            format!("at least {} percent stay ready while instances get another root volume", p.min_healthy)
+        }
         Some(max) => format!("at least {} percent stay ready, at most {max} percent exist", p.min_healthy),
         None => {
             format!("at least {} percent stay ready; an instance goes as its successor comes", p.min_healthy)
