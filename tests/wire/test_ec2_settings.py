@@ -185,6 +185,10 @@ def test_a_root_volume_is_replaced(server, ec2, instance):
     assert (now["ImageId"], now["State"]["Name"], now["PrivateIpAddress"]) == (other, "running", instance["PrivateIpAddress"])
     second = volume()
     assert second["VolumeId"] != first["VolumeId"] and second["CreateTime"] >= first["CreateTime"]
+    # The new volume was attached just now, the interface at the launch.
+    (device,), (interface,) = now["BlockDeviceMappings"], now["NetworkInterfaces"]
+    assert device["Ebs"]["VolumeId"] == second["VolumeId"] and device["Ebs"]["AttachTime"] == second["CreateTime"]
+    assert interface["Attachment"]["AttachTime"] == now["LaunchTime"] == instance["LaunchTime"] <= device["Ebs"]["AttachTime"]
     assert code(ec2.describe_volumes, VolumeIds=[first["VolumeId"]]) == "InvalidVolume.NotFound"
     assert ec2.describe_volumes(VolumeIds=[second["VolumeId"]])["Volumes"][0]["Attachments"][0]["InstanceId"] == id
     ec2.create_tags(Resources=[second["VolumeId"]], Tags=[{"Key": "a", "Value": "b"}])
@@ -207,6 +211,7 @@ def test_a_root_volume_is_replaced(server, ec2, instance):
         ("InvalidAMIID.Malformed", {"ImageId": "ami-x"}),
         ("InvalidInstanceID.NotFound", {"InstanceId": "i-00000000000000000"}),
         ("DryRunOperation", {"DryRun": True}),
+        ("DryRunOperation", {"DryRun": True, "ImageId": other, "ClientToken": "root-1", "TagSpecifications": tags}),
     ]
     for wanted, arguments in refusals:
         arguments = {"InstanceId": id, "DeleteReplacedRootVolume": True, **arguments}

@@ -481,6 +481,7 @@ def test_hooks_are_asked_before_and_after_a_root_volume_is_replaced(roots):
         assert len(waiting) == 1 and g.states().count("InService") == 2
         assert waiting[0]["ImageId"] == {"out": OLD, "in": NEW}[hook]
         assert f"is {state}." in g.refresh()["StatusReason"] and g.refresh()["PercentageComplete"] == 0
+        refused("ValidationError", g.autoscaling.put_warm_pool, AutoScalingGroupName=g.name, MinSize=1)
         g.autoscaling.complete_lifecycle_action(
             AutoScalingGroupName=g.name, LifecycleHookName=hook, InstanceId=waiting[0]["InstanceId"],
             LifecycleActionResult="CONTINUE")

@@ -283,8 +283,21 @@ async fn root_volumes_are_replaced(subject: &dyn Subject) {
         (DriverState::Running, 7),
         "the number stays with the disk"
     );
+    // Whoever takes it for one that has an older disk is refused, and nothing happens.
+    let refused = [
+        ("launch", driver.launch(&spec).await),
+        ("start", driver.start(&spec).await),
+        ("reboot", driver.reboot(&spec).await),
+        ("replace_root", driver.replace_root(&next, 0).await),
+    ];
+    for (call, result) in refused {
+        assert!(matches!(&result, Err(DriverError::Permanent(_))), "{call}: {result:?}");
+    }
+    assert_eq!(root_of(driver.as_ref(), id).await, (DriverState::Running, 7));
     // Stopped and started it has the disk that it had.
     expect_ok(driver.stop(id, 5).await, "stop");
+    assert!(driver.start(&spec).await.is_err());
+    assert_eq!(root_of(driver.as_ref(), id).await, (DriverState::Stopped, 7));
     expect_ok(driver.start(&fourth).await, "start");
     assert_eq!(root_of(driver.as_ref(), id).await, (DriverState::Running, 7));
     if subject.has_disk() {

@@ -12,7 +12,11 @@
 //!   state return `Ok`. `terminate` of an unknown id returns `Ok`.
 //! * **A root volume is replaced once.** Each has a number ([`LaunchSpec::root`]), which the driver keeps with the disk and reports.
 //!   `replace_root` of an instance whose disk has the number already makes no other one, so a call that was cut short is simply made
-//!   again. An image that cannot be used costs the guest nothing: it runs on from the disk that it has.
+//!   again. An image that cannot be used costs the guest nothing: it runs on from the disk that it has. Numbers only grow: a call that
+//!   comes late, with a smaller one than the disk's, is refused and changes nothing.
+//! * **A guest boots from what its disk was made from.** `launch`, `start` and `reboot` of an instance whose disk has another number than
+//!   the spec are refused and change nothing: the spec's image would be the wrong one. A replacement that was cut short has either happened
+//!   or not, whoever is asked next.
 //! * **Not found is typed.** `stop`, `start`, `reboot`, `replace_root`, `suspend`, `create_image` and `console_output` of an unknown id
 //!   return [`DriverError::NotFound`].
 //! * **Nothing leaks.** A failed `launch` leaves nothing behind; `terminate` removes disk, names, mounts,
@@ -37,7 +41,8 @@ pub struct LaunchSpec {
     pub instance_id: String,
     /// Where the image's root comes from.
     pub image: ImageRef,
-    /// Number of the root volume: `launch` and `replace_root` give it to the disk that they make; other calls leave the disk as it is.
+    /// Number of the root volume: `launch` and `replace_root` give it to the disk that they make; other calls leave the disk as it is, and
+    /// refuse if it has another one.
     #[serde(default)]
     pub root: u32,
     /// Virtual CPUs, in thousandths (2000 = two CPUs).
@@ -170,6 +175,14 @@ pub enum DriverError {
 }
 
 impl DriverError {
+    /// What is said of a spec whose root volume is not the one of the instance's disk.
+    pub fn other_root(spec: &LaunchSpec, has: u32) -> DriverError {
+        DriverError::Permanent(format!(
+            "{} has the root volume of number {has}, not {}",
+            spec.instance_id, spec.root
+        ))
+    }
+
     /// Class for retry decisions.
     pub fn class(&self) -> puffer_core::ErrorClass {
         use puffer_core::ErrorClass as C;

@@ -189,11 +189,12 @@ pub fn terminate(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<S
     change_all(tx, vec![instance], |i| end(i, user_shutdown(), now)).pop()
 }
 
-/// Stops an instance whatever its protection: what Auto Scaling does with those of a warm pool.
+/// Stops an instance whatever its protection: what Auto Scaling does with those of a warm pool. Nothing happens to one that is about to
+/// be booted from another root volume.
 pub fn stop(tx: &mut Transaction<'_>, id: &str, now: Timestamp) -> Option<StateChange> {
     let instance = tx.get::<Instance>(id)?;
     let stop = |i: &mut Instance| {
-        if i.state == InstanceState::Running {
+        if i.state == InstanceState::Running && i.root_replacement.is_none() {
             i.state = InstanceState::Stopping;
             i.intent = InstanceIntent::Stop;
             i.state_reason = Some(user_shutdown());

@@ -13,13 +13,13 @@ use puffer_core::autoscaling::{
     Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, Member, RefreshPreferences, RefreshStatus,
     RefreshStrategy, backoff,
 };
-use puffer_core::ec2::instance_types;
+use puffer_core::ec2::{Instance, instance_types};
 use puffer_store::{Reader, StoreError, Transaction};
 
 use crate::groups::{self, GroupError};
 use crate::images::{self, RESOLVE_PREFIX};
 use crate::launch::TemplateRef;
-use crate::{launch_templates, notices};
+use crate::{launch_templates, notices, root_volumes};
 
 /// How long refreshes that are over can be described: six weeks.
 const KEPT: Duration = Duration::from_secs(42 * 86_400);
@@ -143,21 +143,23 @@ fn check_roots(
     if group.warm_pool.is_some() {
         return Err("The strategy ReplaceRootVolume cannot be used with a warm pool.".to_owned());
     }
-    let named = |m: &Member| {
+    for m in tx.list_by::<Member>("group", &group.name).iter().filter(|m| m.counts()) {
         let kind = instance_types::find(&m.instance_type);
-        let of = |o: &Override| {
+        let of = |o: &&Override| {
             o.instance_type.as_ref() == Some(&m.instance_type)
                 || o.requirements.as_ref().zip(kind.as_ref()).is_some_and(|(r, t)| r.match_type(t))
         };
-        policy.overrides.iter().any(of)
-    };
-    match tx.list_by::<Member>("group", &group.name).iter().find(|m| m.counts() && !named(m)) {
-        Some(m) => Err(format!(
-            "The instance {} is of the type {}, for which the desired configuration has no override.",
-            m.instance_id, m.instance_type
-        )),
-        None => Ok(()),
+        let Some(image) = policy.overrides.iter().find(of).and_then(|o| o.image_id.as_ref()) else {
+            return Err(format!(
+                "The instance {} is of the type {}, for which the desired configuration has no override.",
+                m.instance_id, m.instance_type
+            ));
+        };
+        if let Some(instance) = tx.get::<Instance>(&m.instance_id) {
+            root_volumes::check_architecture(&tx.reader(), &instance, image).map_err(|e| e.to_string())?;
+        }
     }
+    Ok(())
 }
 
 /// Begins no more replacements, or, without waiting for those that have begun, ends the refresh at once.

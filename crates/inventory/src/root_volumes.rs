@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use puffer_core::autoscaling::Member;
 use puffer_core::ec2::{
     Image, Instance, InstanceState, RootReplacement, RootTaskState, RootVolumeTask, StateReason, sibling_id,
 };
@@ -101,6 +102,38 @@ pub fn owner_of(r: &Reader<'_>, volume_id: &str) -> Option<Arc<Instance>> {
     named.or_else(first).filter(|i| i.state.is_alive() && i.root_volume_id() == volume_id)
 }
 
+/// Whether the machine has begun with what the record asks for: the disk may be the old one, the new one, or neither.
+pub fn is_begun(r: &Reader<'_>, instance: &Instance) -> bool {
+    let task = instance.root_replacement.as_ref().and_then(|asked| r.get::<RootVolumeTask>(&asked.task_id));
+    task.is_some_and(|task| task.state == RootTaskState::InProgress)
+}
+
+/// An image that an instance cannot run from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("The image '{image_id}' is for {gets}, the instance '{instance_id}' for {has}.")]
+pub struct ForeignImage {
+    /// `ami-…`.
+    pub image_id: String,
+    /// Its architecture.
+    pub gets: String,
+    /// `i-…`.
+    pub instance_id: String,
+    /// Its architecture.
+    pub has: String,
+}
+
+/// Whether the instance can run from the image: it is of the architecture of the one that it runs from. An account that takes any
+/// well-formed id has no record of most.
+pub fn check_architecture(r: &Reader<'_>, instance: &Instance, image_id: &str) -> Result<(), ForeignImage> {
+    let architecture = |id: &str| r.get::<Image>(id).map(|image| image.architecture.clone());
+    match (architecture(&instance.image_id), architecture(image_id)) {
+        (Some(has), Some(gets)) if has != gets => {
+            Err(ForeignImage { image_id: image_id.to_owned(), gets, instance_id: instance.id.clone(), has })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The machine is at it.
 pub fn mark_begun(tx: &mut Transaction<'_>, task_id: &str) {
     if tx.get::<RootVolumeTask>(task_id).is_some_and(|t| t.state == RootTaskState::Pending) {
@@ -155,6 +188,17 @@ fn close(tx: &mut Transaction<'_>, id: &str, state: RootTaskState, reason: Optio
         (t.state, t.reason, t.completed_at) = (state, reason, Some(now));
     });
     tx.update::<Instance>(id, |i| i.root_replacement = None);
+    // Whoever waits for this one goes by what became of it, whatever is asked of the instance next.
+    let waits = |m: &Arc<Member>| {
+        m.root_target.as_ref().is_some_and(|t| t.task_id.as_ref() == Some(&replacement.task_id))
+    };
+    if tx.get::<Member>(id).is_some_and(|m| waits(&m)) {
+        tx.update::<Member>(id, |m| {
+            if let Some(target) = &mut m.root_target {
+                target.outcome = Some(state);
+            }
+        });
+    }
 }
 
 /// The instance has the new disk.

@@ -42,6 +42,8 @@ pub(crate) struct Machine {
     suspended: bool,
     /// Number of its root volume.
     pub(crate) root: u32,
+    /// The image that it was told to boot last; nobody told those that appeared by themselves.
+    pub(crate) image: Option<String>,
     /// CPU time used since the boot, nanoseconds.
     pub(crate) cpu_ns: f64,
     pub(crate) n_vcpus: f64,
@@ -123,6 +125,7 @@ fn machine(zone: String, ready_ms: i64) -> Machine {
         sick_until: 0,
         suspended: false,
         root: 0,
+        image: None,
         cpu_ns: 0.0,
         n_vcpus: 1.0,
     }
@@ -144,6 +147,9 @@ impl SimDriver {
         let state = &mut *self.0.state.lock();
         let zone = state.view.instances.get(&spec.instance_id).map(|i| i.zone.clone()).unwrap_or_default();
         if let Some(machine) = state.machines.by_id.get(&spec.instance_id) {
+            if machine.root != spec.root {
+                return Err(DriverError::other_root(spec, machine.root));
+            }
             match machine.power {
                 Power::On => return Ok((now, false)),
                 Power::Starting(ready) => return Ok((ready.max(now), false)),
@@ -160,6 +166,7 @@ impl SimDriver {
             .entry(spec.instance_id.clone())
             .or_insert_with(|| Machine { root: spec.root, ..machine(zone, ready) });
         made.n_vcpus = f64::from(spec.cpu_millis) / 1000.0;
+        made.image = Some(spec.image.image_id.clone());
         made.boot(ready);
         Ok((ready, fate.lost))
     }
@@ -277,6 +284,10 @@ impl Driver for SimDriver {
             let Some(machine) = state.machines.by_id.get_mut(&spec.instance_id) else {
                 return Err(DriverError::NotFound(spec.instance_id.clone()));
             };
+            if machine.root != spec.root {
+                return Err(DriverError::other_root(spec, machine.root));
+            }
+            machine.image = Some(spec.image.image_id.clone());
             machine.boot(self.0.time.now_ms());
         }
         unanswered(lost).await;
@@ -291,6 +302,9 @@ impl Driver for SimDriver {
             let Some(machine) = state.machines.by_id.get_mut(id) else {
                 return Err(DriverError::NotFound(id.clone()));
             };
+            if machine.root > spec.root {
+                return Err(DriverError::other_root(spec, machine.root));
+            }
             if machine.root != spec.root {
                 // What is wrong with the image, or lacks, shows before the old disk is given up.
                 fate(&mut state.faults, &machine.zone, &spec.image.image_id, &self.0.plan.boot_ms)?;

@@ -119,7 +119,8 @@ fn autoscaling(operation: &str) -> Option<&'static str> {
              Hibernated, since nothing writes the memory of an instance to its disk; weights; Spot."
         }
         "StartInstanceRefresh" => {
-            "Both strategies. With ReplaceRootVolume an instance keeps all that it was launched with but the image."
+            "Both strategies. With ReplaceRootVolume an instance keeps all that it was launched with but the image, and runs its user data again; one of a \
+             type that the group does not launch is exchanged."
         }
         _ => return None,
     })
@@ -156,7 +157,8 @@ fn ec2(operation: &str) -> Option<&'static str> {
         "CreateKeyPair" => "RSA and ED25519, in PEM. Refused: the PuTTY format.",
         "CreateReplaceRootVolumeTask" => {
             "From an image, from a snapshot of the instance, or to the state of its launch. Refused: a volume, an initialization rate, and \
-             to keep the old volume: DeleteReplacedRootVolume must be true."
+             to keep the old volume: DeleteReplacedRootVolume must be true. User data runs again from the new volume; meanwhile the instance \
+             cannot be stopped."
         }
         "CreateImage" => "Of the root volume. Refused: other block devices.",
         "DescribeImageAttribute" => "Images have one owner; sharing is refused.",

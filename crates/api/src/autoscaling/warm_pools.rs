@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use puffer_core::autoscaling::warm_pool::{PoolState, Unfit, WarmPool, check_mixed};
-use puffer_core::autoscaling::{Group, Member};
+use puffer_core::autoscaling::{Group, Member, RefreshStrategy};
 use puffer_inventory::{group_step, groups, refreshes};
 use puffer_shapes::autoscaling as shape;
 use puffer_store::Reader;
@@ -29,8 +29,16 @@ async fn put(cx: Arc<Ctx>, input: shape::PutWarmPoolType) -> Result<shape::PutWa
         .transact::<_, Refused>(|tx| {
             let group = groups::active(&tx.reader(), &name)?;
             check_source(&tx.reader(), &group)?;
-            if let Some(desired) = refreshes::active(&tx.reader(), &name).and_then(|f| f.desired.clone()) {
-                check_source(&tx.reader(), &refreshes::from_source(&group, Some(&desired)))?;
+            if let Some(refresh) = refreshes::active(&tx.reader(), &name) {
+                if refresh.strategy == RefreshStrategy::ReplaceRootVolume {
+                    return Err(ApiError::validation(
+                        "An instance refresh with the strategy ReplaceRootVolume is in progress. Such a group cannot have a warm pool.",
+                    )
+                    .into());
+                }
+                if let Some(desired) = &refresh.desired {
+                    check_source(&tx.reader(), &refreshes::from_source(&group, Some(desired)))?;
+                }
             }
             let mut pool = group.warm_pool.clone().unwrap_or_default();
             if pool.deleting {

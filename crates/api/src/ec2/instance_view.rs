@@ -55,7 +55,7 @@ fn interface(
     let address = i.private_ip.to_string();
     shapes::InstanceNetworkInterface {
         attachment: Some(shapes::InstanceNetworkInterfaceAttachment {
-            attach_time: time(i.root_since()),
+            attach_time: time(i.launched_at),
             attachment_id: s(sibling_id("eni-attach", &i.id)),
             delete_on_termination: Some(true),
             device_index: Some(0),
@@ -105,7 +105,7 @@ pub(super) fn instance(reader: &Reader<'_>, account: &Account, i: &Instance) -> 
     let root = shapes::InstanceBlockDeviceMapping {
         device_name: s(ROOT_DEVICE),
         ebs: Some(shapes::EbsInstanceBlockDevice {
-            attach_time: time(i.launched_at),
+            attach_time: time(i.root_since()),
             delete_on_termination: Some(true),
             status: s("attached"),
             volume_id: s(i.root_volume_id()),

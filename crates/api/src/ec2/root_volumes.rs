@@ -63,7 +63,7 @@ pub(super) async fn create(
         .transact::<_, ApiError>(|tx| {
             if let Some(before) = token.as_ref().map(|t| asked_before(&tx.reader(), t)).transpose()?.flatten()
             {
-                return Ok(before);
+                return if input.dry_run == Some(true) { Err(dry_run()) } else { Ok(before) };
             }
             let image_id = source(&tx.reader(), &instance_id, &input.image_id, &input.snapshot_id)?;
             let request = RootRequest {
@@ -110,14 +110,9 @@ fn source(
     if !images::is_launchable(r, &wanted) {
         return Err(ImageError::NotFound(wanted).into());
     }
-    let architecture = |id: &str| r.get::<Image>(id).map(|image| image.architecture.clone());
-    match (architecture(&instance.image_id), architecture(&wanted)) {
-        (Some(has), Some(gets)) if has != gets => Err(ApiError::sender(
-            "InvalidParameterValue",
-            format!("The image '{wanted}' is for {gets}, the instance '{instance_id}' for {has}."),
-        )),
-        _ => Ok(wanted),
-    }
+    root_volumes::check_architecture(r, &instance, &wanted)
+        .map_err(|foreign| ApiError::sender("InvalidParameterValue", foreign.to_string()))?;
+    Ok(wanted)
 }
 
 fn of_snapshot(r: &Reader<'_>, instance: &Instance, snapshot: &str) -> Result<String, ApiError> {

@@ -111,6 +111,8 @@ impl Driver for ContainerDriver {
         const REBOOT_GRACE_S: u32 = 240;
         let (fleet, spec) = (self.fleet.clone(), spec.clone());
         to_the_end(async move {
+            fleet.known(&spec.instance_id)?;
+            fleet.check_root(&spec)?;
             fleet.clone().stop(spec.instance_id.clone(), REBOOT_GRACE_S).await?;
             fleet.start(spec).await
         })

@@ -202,7 +202,14 @@ impl Fleet {
         }
         let slot = self.slot(&id);
         let _turn = slot.turn.lock().await;
+        self.launch_in_turn(&slot, spec).await
+    }
+
+    /// Starts the instance, making it if there is none; the caller has its turn.
+    async fn launch_in_turn(self: &Arc<Self>, slot: &Slot, spec: LaunchSpec) -> Result<(), DriverError> {
+        let id = spec.instance_id.clone();
         let dir = self.lifecycle.dir(&id);
+        self.check_root(&spec)?;
         if let Some(run) = dir.running() {
             if slot.meter.lock().is_none() {
                 self.watch(&id, &run);
@@ -220,7 +227,8 @@ impl Fleet {
                 this.lifecycle.remove(&wanted.instance_id)?;
                 return this.lifecycle.create(&wanted);
             }
-            this.lifecycle.kill(&wanted.instance_id)
+            this.lifecycle.kill(&wanted.instance_id)?;
+            this.lifecycle.settle_disk(&wanted.instance_id)
         });
         let started = match ready.await {
             Ok(()) => self.boot(spec, first_boot).await,
@@ -267,18 +275,28 @@ impl Fleet {
     ) -> Result<(), DriverError> {
         let id = spec.instance_id.clone();
         self.known(&id)?;
-        {
-            let slot = self.slot(&id);
-            let _turn = slot.turn.lock().await;
-            if self.lifecycle.dir(&id).meta().is_none_or(|meta| meta.root != spec.root) {
-                let (this, wanted) = (self.clone(), spec.clone());
-                blocking(move || this.lifecycle.check_root(&wanted)).await?;
-                self.power_off(&slot, id, grace_s).await?;
-                let (this, wanted) = (self.clone(), spec.clone());
-                blocking(move || this.lifecycle.renew_disk(&wanted)).await?;
-            }
+        let slot = self.slot(&id);
+        let _turn = slot.turn.lock().await;
+        self.known(&id)?;
+        let has = self.lifecycle.dir(&id).meta().map_or(0, |meta| meta.root);
+        if has < spec.root {
+            let (this, wanted) = (self.clone(), spec.clone());
+            blocking(move || this.lifecycle.check_root(&wanted)).await?;
+            self.power_off(&slot, id, grace_s).await?;
+            let (this, wanted) = (self.clone(), spec.clone());
+            blocking(move || this.lifecycle.renew_disk(&wanted)).await?;
         }
-        self.start(spec).await
+        // A call that comes late, after one for a newer disk, is refused here.
+        self.launch_in_turn(&slot, spec).await
+    }
+
+    /// Whether the spec is the one of the disk that the instance has, if it has been launched.
+    pub(super) fn check_root(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
+        let dir = self.lifecycle.dir(&spec.instance_id);
+        match dir.run().and_then(|_| dir.meta()) {
+            Some(meta) if meta.root != spec.root => Err(DriverError::other_root(spec, meta.root)),
+            _ => Ok(()),
+        }
     }
 
     /// Ends the guest; the caller has the instance's turn.

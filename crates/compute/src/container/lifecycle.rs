@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -19,8 +19,8 @@ use super::netlink::Netlink;
 use super::plan::{Failure, Plan, Step, check_image, helper_command, how_to_run};
 use super::state::{InitKind, InstanceDir, META_VERSION, Meta, Run, mounts_below};
 use super::sys::{self, monotonic_ms};
-use super::{capture, uid_range};
-use crate::{DriverError, ImageRef, LaunchSpec};
+use super::{capture, disk, uid_range};
+use crate::{DriverError, LaunchSpec};
 
 /// How long a shim may take to clean up after its guest's end; what it leaves undone is done here.
 const SHIM_FAREWELL_MS: u64 = 500;
@@ -93,7 +93,7 @@ impl Lifecycle {
             let base_uid = uid_range::allot(&self.uid_register, &dir.path, self.uid_seed)?;
             dir.write("meta.json", &Meta { version: META_VERSION, base_uid, root: spec.root })?;
             fs::DirBuilder::new().mode(0o711).create(dir.file("mnt"))?;
-            make_disk(&dir.file("disk"), &spec.image, base_uid)
+            disk::make(&dir.file("disk"), &spec.image, base_uid)
         };
         make().map_err(transient("create the instance's directory"))
     }
@@ -104,29 +104,17 @@ impl Lifecycle {
         how_to_run(&spec.image).map(|_| ())
     }
 
-    /// Puts a new empty disk over the spec's image in the place of the one that the instance has, from which nobody runs any more. Until
-    /// `meta.json` names the new one, a call that was cut short is begun anew.
+    /// Puts a new empty disk in the place of the instance's own, see [`disk::renew`].
     pub(super) fn renew_disk(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
         let id = &spec.instance_id;
         let dir = self.dir(id);
         let meta = dir.meta().ok_or_else(|| DriverError::NotFound(id.clone()))?;
-        let (new, old, disk) = (dir.file("disk.new"), dir.file("disk.old"), dir.file("disk"));
-        let renew = || -> io::Result<()> {
-            remove_tree(&new)?;
-            make_disk(&new, &spec.image, meta.base_uid)?;
-            if let Some(run) = dir.run() {
-                fs::write(new.join("before.json"), serde_json::to_vec(&run.init)?)?;
-            }
-            remove_tree(&old)?;
-            match fs::rename(&disk, &old) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            fs::rename(&new, &disk)?;
-            dir.write("meta.json", &Meta { root: spec.root, ..meta })?;
-            remove_tree(&old)
-        };
-        renew().map_err(transient("replace the disk"))
+        disk::renew(&dir, spec, meta).map_err(transient("replace the disk"))
+    }
+
+    /// Sees to it that the disk is the one that `meta.json` tells of, see [`disk::settle`].
+    pub(super) fn settle_disk(&self, id: &str) -> Result<(), DriverError> {
+        disk::settle(&self.dir(id)).map_err(transient("put the disk back"))
     }
 
     /// Enters the instance's uid range into the machine's register again, which is lost when the machine is rebooted.
@@ -306,6 +294,11 @@ impl Lifecycle {
         let (Some(meta), Some(spec)) = (meta, spec) else {
             return Err(DriverError::NotFound(id.to_string()));
         };
+        self.settle_disk(id)?;
+        if spec.root != meta.root {
+            // Its layers are not those that the disk lies over; the next start says which are.
+            return Err(DriverError::Transient(format!("the root volume of {id} is being replaced")));
+        }
         let running = dir.running().is_some();
         if running {
             let frozen = self.cgroups.freeze(id, true);
@@ -325,27 +318,6 @@ impl Lifecycle {
         let mut layers = spec.image.layers;
         layers.push(layer.to_path_buf());
         Ok(layers)
-    }
-}
-
-/// Makes an empty disk: what is written lies over the image's layers.
-fn make_disk(at: &Path, image: &ImageRef, base_uid: u32) -> io::Result<()> {
-    let top = image.layers.last().map(fs::metadata).transpose()?;
-    let mode = top.map_or(0o755, |meta| meta.mode() & 0o7777);
-    fs::DirBuilder::new().mode(0o711).create(at)?;
-    for (name, mode) in [("upper", mode), ("work", 0o700)] {
-        let path = at.join(name);
-        fs::DirBuilder::new().mode(0o711).create(&path)?;
-        chown(&path, Some(base_uid), Some(base_uid))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

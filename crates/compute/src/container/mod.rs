@@ -14,6 +14,7 @@ mod capture;
 mod cgroup;
 mod cgroup_layout;
 mod console;
+mod disk;
 mod driver;
 mod fleet;
 mod guest;

@@ -11,6 +11,7 @@
 //!   stopping      present while a stop is wanted, so that the shim takes no reboot request for a restart
 //!   suspended     present while the guest is held still
 //!   disk/         upper and work directories of the overlay; before.json: the init that ran last from the disk that it replaced
+//!   swap.json     number of the disk that is taking the place of another; present only meanwhile
 //!   disk.new/     a disk that is being made to replace it, and disk.old/, one that was replaced and is being removed
 //!   mnt/          where the shim's private mount namespace puts its mounts; empty seen from the host
 //!   console.log   and console.log.1: console output

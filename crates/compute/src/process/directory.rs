@@ -3,7 +3,7 @@
 //! It appears complete, by a rename, so whatever has its final name can be started:
 //! `instance.json` (what it was made from), `root/` (its disk), `console.log`, `user-data` (a script, if any),
 //! `processes.json` once it has run, and `suspended` while it is held still. A disk that replaces another is made in `root.new/`; the one
-//! that it replaces is `root.old/` until it is removed.
+//! that it replaces is `root.old/` until it is removed, and `root-swap.json` is there while the two change places.
 
 use std::fs;
 use std::io::{self, Write};
@@ -26,6 +26,8 @@ const DOOMED: &str = ".removing-";
 const ROOT_NEW: &str = "root.new";
 /// A root that was replaced and is being removed.
 const ROOT_OLD: &str = "root.old";
+/// Present while roots are exchanged: the new one's number.
+const ROOT_SWAP: &str = "root-swap.json";
 
 /// What must be known of an instance after a restart of the control plane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,19 +143,29 @@ impl Directory {
         })
     }
 
-    /// Puts the prepared root in the place of the instance's own, from which nobody runs any more. Cut short, it is begun anew: until
-    /// `instance.json` is written the instance is the old one.
+    /// Puts the prepared root in the place of the instance's own, from which nobody runs any more. Until `instance.json` is written the
+    /// instance is the old one: what was cut short before that, [`Directory::settle_root`] takes back.
     pub(super) fn take_prepared_root(&self, spec: &LaunchSpec, instance: &Instance) -> io::Result<()> {
         let (old, root) = (self.0.join(ROOT_OLD), self.root());
         remove_tree(&old)?;
-        match fs::rename(&root, &old) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        write_json(&self.0.join(ROOT_SWAP), &instance.root)?;
+        fs::rename(&root, &old)?;
         fs::rename(self.0.join(ROOT_NEW), &root)?;
         write_user_data(spec, &self.user_data())?;
         write_json(&self.0.join("instance.json"), instance)?;
+        remove_file(&self.0.join(ROOT_SWAP))?;
         remove_tree(&old)
+    }
+
+    /// After an exchange of roots that was cut short: the root is the one that `instance.json` tells of.
+    pub(super) fn settle_root(&self) -> io::Result<()> {
+        let (swap, old) = (self.0.join(ROOT_SWAP), self.0.join(ROOT_OLD));
+        let Some(new) = read_json::<u32>(&swap) else { return Ok(()) };
+        if self.instance().is_some_and(|instance| instance.root != new) && old.exists() {
+            remove_tree(&self.root())?;
+            fs::rename(&old, self.root())?;
+        }
+        remove_file(&swap)
     }
 
     pub(super) fn instance(&self) -> Option<Instance> {
@@ -201,10 +213,7 @@ impl Directory {
         if suspended {
             return fs::write(mark, b"");
         }
-        match fs::remove_file(mark) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_file(&mark)
     }
 
     /// Removes everything. The rename first makes the instance vanish at once for [`Directory::exists`], however long the
@@ -240,10 +249,7 @@ fn usable(spec: &LaunchSpec) -> Result<BundleManifest, DriverError> {
 
 /// Writes the script that a first boot runs, if there is one.
 fn write_user_data(spec: &LaunchSpec, path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_file(path)?;
     let Some(script) = spec.user_data.as_deref().filter(|data| data.starts_with(b"#!")) else {
         return Ok(());
     };
@@ -283,6 +289,13 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|t| t.trim().to_owned()).unwrap_or_default()
 }
@@ -311,5 +324,52 @@ pub(super) fn io_error(error: io::Error) -> DriverError {
         }
         K::PermissionDenied | K::ReadOnlyFilesystem => DriverError::Permanent(error.to_string()),
         _ => DriverError::Transient(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_of_roots_that_is_cut_short_has_happened_or_not() {
+        // How many of its steps were made: the mark, both renames, the new `instance.json`.
+        for n_steps in 0..=4 {
+            let dir = tempfile::tempdir().unwrap();
+            let directory = Directory(dir.path().join("i-1"));
+            let (old, new) = (directory.0.join(ROOT_OLD), directory.0.join(ROOT_NEW));
+            for (root, text) in [(directory.root(), "old"), (new.clone(), "new")] {
+                fs::create_dir_all(&root).unwrap();
+                fs::write(root.join("file"), text).unwrap();
+            }
+            let mut instance = Instance {
+                instance_id: "i-1".into(),
+                image_id: "ami-1".into(),
+                manifest: serde_json::from_value(
+                    serde_json::json!({"kind": "process", "command": ["/bin/true"]}),
+                )
+                .unwrap(),
+                linked: vec![],
+                root: 0,
+            };
+            let describe = |instance: &Instance| write_json(&directory.0.join("instance.json"), instance);
+            describe(&instance).unwrap();
+            let steps: [&dyn Fn() -> io::Result<()>; 3] = [
+                &|| write_json(&directory.0.join(ROOT_SWAP), &1),
+                &|| fs::rename(directory.root(), &old),
+                &|| fs::rename(&new, directory.root()),
+            ];
+            steps.iter().take(n_steps).for_each(|step| step().unwrap());
+            if n_steps == 4 {
+                instance.root = 1;
+                describe(&instance).unwrap();
+            }
+            for _ in 0..2 {
+                directory.settle_root().unwrap();
+                let has = fs::read_to_string(directory.root().join("file")).unwrap();
+                assert_eq!(has, if n_steps == 4 { "new" } else { "old" }, "{n_steps}");
+                assert!(!directory.0.join(ROOT_SWAP).exists());
+            }
+        }
     }
 }

@@ -108,6 +108,8 @@ impl ProcessDriver {
         id: &str,
     ) -> Result<(tokio::sync::OwnedMutexGuard<()>, Directory, Instance), DriverError> {
         let (turn, directory) = self.enter(id).await?;
+        let settled = directory.clone();
+        blocking(move || settled.settle_root().map_err(io_error)).await?;
         match directory.instance() {
             Some(instance) => Ok((turn, directory, instance)),
             None => {
@@ -256,6 +258,14 @@ fn hold_still(path: &Path, mains: &[MainProcess]) -> Result<(), DriverError> {
     Err(DriverError::Transient(format!("{} does not hold still", path.display())))
 }
 
+/// Whether the spec is the one of the disk that the instance has.
+fn check_root(instance: &Instance, spec: &LaunchSpec) -> Result<(), DriverError> {
+    match instance.root == spec.root {
+        true => Ok(()),
+        false => Err(DriverError::other_root(spec, instance.root)),
+    }
+}
+
 /// Runs file-system work where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
@@ -271,11 +281,17 @@ impl Driver for ProcessDriver {
 
     async fn launch(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
         let (_turn, directory) = self.enter(&spec.instance_id).await?;
+        let settled = directory.clone();
+        blocking(move || settled.settle_root().map_err(io_error)).await?;
+        let known = directory.instance();
+        if let Some(instance) = &known {
+            check_root(instance, spec)?;
+        }
         if self.is_running(&spec.instance_id) {
             return Ok(());
         }
         let is_new = !directory.has_run();
-        let instance = match directory.instance() {
+        let instance = match known {
             Some(instance) => instance,
             None => {
                 let (directory, spec) = (directory.clone(), spec.clone());
@@ -291,6 +307,7 @@ impl Driver for ProcessDriver {
 
     async fn start(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
         let (_turn, directory, instance) = self.existing(&spec.instance_id).await?;
+        check_root(&instance, spec)?;
         if self.is_running(&spec.instance_id) {
             return Ok(());
         }
@@ -308,6 +325,7 @@ impl Driver for ProcessDriver {
 
     async fn reboot(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
         let (_turn, directory, instance) = self.existing(&spec.instance_id).await?;
+        check_root(&instance, spec)?;
         let grace = Duration::from_secs(REBOOT_GRACE_S.into());
         self.power_off(&spec.instance_id, &directory, grace).await?;
         self.power_on(spec, &directory, &instance).await
@@ -316,6 +334,9 @@ impl Driver for ProcessDriver {
     /// The instance serves on while its new root is made, so an image that cannot be used costs it nothing.
     async fn replace_root(&self, spec: &LaunchSpec, grace_s: u32) -> Result<(), DriverError> {
         let (_turn, directory, mut instance) = self.existing(&spec.instance_id).await?;
+        if instance.root > spec.root {
+            return Err(DriverError::other_root(spec, instance.root));
+        }
         if instance.root != spec.root {
             let (beside, wanted) = (directory.clone(), spec.clone());
             let next = blocking(move || beside.prepare_root(&wanted)).await?;

@@ -138,7 +138,10 @@ async fn keeps_its_disk_over_stop_and_start_and_runs_user_data_once() {
     // Killed while it replaced: the old root set aside, none in its place.
     let directory = world.directory("i-2");
     world.driver.stop("i-2", 10).await.unwrap();
+    std::fs::write(directory.join("root-swap.json"), "2").unwrap();
     std::fs::rename(&root, directory.join("root.old")).unwrap();
+    world.driver.start(&spec).await.unwrap();
+    until("the old root again", || contains(&root.join("starts"), "up\nup")).await;
     spec.root = 2;
     world.driver.replace_root(&spec, 10).await.unwrap();
     until("the last user data", || contains(&root.join("user-data-ran"), "changed")).await;

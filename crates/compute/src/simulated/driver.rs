@@ -160,6 +160,7 @@ impl SimulatedDriver {
         let mut machines = self.machines.lock();
         let n_machines = machines.len();
         match machines.get_mut(&spec.instance_id) {
+            Some(machine) if machine.root != spec.root => Err(DriverError::other_root(spec, machine.root)),
             Some(machine) => match machine.state {
                 DriverState::Running => Ok(Boot::Runs),
                 DriverState::Starting => Ok(Boot::Until(machine.ready_at, machine.boot)),
@@ -243,6 +244,9 @@ impl Driver for SimulatedDriver {
             let mut machines = self.machines.lock();
             let machine =
                 machines.get_mut(&spec.instance_id).ok_or_else(|| Self::missing(&spec.instance_id))?;
+            if machine.root != spec.root {
+                return Err(DriverError::other_root(spec, machine.root));
+            }
             let ready_at = Instant::now() + boot;
             (ready_at, machine.start(ready_at))
         };
@@ -258,7 +262,11 @@ impl Driver for SimulatedDriver {
 
     async fn replace_root(&self, spec: &LaunchSpec, _grace_s: u32) -> Result<(), DriverError> {
         let root = self.machines.lock().get(&spec.instance_id).map(|machine| machine.root);
-        if root.ok_or_else(|| Self::missing(&spec.instance_id))? != spec.root {
+        let root = root.ok_or_else(|| Self::missing(&spec.instance_id))?;
+        if root > spec.root {
+            return Err(DriverError::other_root(spec, root));
+        }
+        if root != spec.root {
             self.fate(spec, false, 0)?;
             self.shut_down().await;
             if let Some(machine) = self.machines.lock().get_mut(&spec.instance_id) {

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use puffer_core::autoscaling::health::IMPAIRED_WAIT;
 use puffer_core::autoscaling::hook::{HookResult, LifecycleHook, Transition};
 use puffer_core::autoscaling::mixed::{Distribution, MixedPolicy, Override};
 use puffer_core::autoscaling::refresh::{DesiredConfiguration, Reserved};
 use puffer_core::autoscaling::warm_pool::WarmPool;
 use puffer_core::autoscaling::{
-    ActivityStatus, Group, InstanceRefresh, InstanceSource, LaunchTemplateRef, LifecycleState as S,
-    RefreshPreferences, RefreshStatus, RefreshStrategy,
+    ActivityStatus, Group, HealthStatus, InstanceRefresh, InstanceSource, LaunchTemplateRef,
+    LifecycleState as S, Member, RefreshPreferences, RefreshStatus, RefreshStrategy,
 };
-use puffer_core::ec2::{Instance, StateReason};
+use puffer_core::ec2::{Instance, StateReason, StatusCheck};
+use puffer_inventory::images::{self, FoundImage};
 use puffer_inventory::lifecycle_hooks::{self, ActionAddress};
 use puffer_inventory::refreshes::{self, RefreshError};
 use puffer_inventory::{instances, root_volumes};
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
 
 use super::member_tests::of;
 use super::tests::World;
@@ -201,6 +205,90 @@ async fn a_rollback_brings_the_old_image_back_and_a_cancel_leaves_it() {
 }
 
 #[tokio::test]
+async fn a_rollback_exchanges_whom_only_the_desired_configuration_launches() {
+    let (mut w, mut desired) = world(2, |g| g.max = 4).await;
+    let (before, old) = (w.ids(), w.of_members()[0].image_id.clone());
+    let InstanceSource::LaunchTemplate(template) = desired.source.clone() else { panic!("{desired:?}") };
+    let mut both = policy(&template, &[Some(NEW), Some(NEW)]);
+    both.overrides.reverse();
+    desired.mixed = Some(both);
+    let checkpoints =
+        RefreshPreferences { checkpoints: vec![50, 100], checkpoint_delay_s: 3600, ..preferences(50) };
+    w.refresh_roots(checkpoints, Some(desired)).await.unwrap();
+    w.converge().await;
+    w.set_desired(3).await;
+    w.converge().await;
+    let types = |w: &World| w.of_members().iter().map(|i| i.instance_type.clone()).collect::<Vec<_>>();
+    assert!(types(&w).iter().any(|t| t == "t3.micro"), "{:?}", types(&w));
+    let now = w.now();
+    w.store.transact(|tx| refreshes::roll_back(tx, "g", now).map(|_| ())).await.unwrap();
+    while w.the_refresh().status.is_active() {
+        w.settle().await;
+        assert!(w.in_service() >= 2 && w.members().iter().filter(|m| m.counts()).count() <= 3);
+        assert!(w.now() < now + std::time::Duration::from_secs(60), "{:?}", w.the_refresh());
+        w.drive().await;
+        w.clock.advance(std::time::Duration::from_secs(1));
+    }
+    assert_eq!((w.the_refresh().status, w.in_service()), (RefreshStatus::RollbackSuccessful, 3));
+    assert_eq!(types(&w), ["t2.micro"; 3]);
+    assert!(w.of_members().iter().all(|i| i.image_id == old));
+    assert!(before.is_subset(&w.ids()), "only the one that fits no more was exchanged");
+}
+
+#[tokio::test]
+async fn a_root_volume_in_a_zone_that_is_down_is_not_waited_for() {
+    for unhealthy in [false, true] {
+        let (mut w, desired) = world(1, |_| ()).await;
+        let lost = w.ids().pop_first().unwrap();
+        w.refresh_roots(preferences(0), Some(desired)).await.unwrap();
+        w.settle().await;
+        assert_eq!(w.members()[0].state, S::ReplacingRootVolumeProceed);
+        w.edit(|tx| match unhealthy {
+            true => drop(tx.update::<Member>(&lost, |m| m.health = HealthStatus::Unhealthy)),
+            false => drop(instances::mark_status(tx, &lost, StatusCheck::Impaired, StatusCheck::Impaired)),
+        })
+        .await;
+        w.settle().await;
+        if !unhealthy {
+            assert_eq!(w.members()[0].state, S::ReplacingRootVolumeProceed, "not yet");
+            w.clock.advance(IMPAIRED_WAIT);
+            w.settle().await;
+        }
+        let left = w.store.get::<Member>(&lost).map(|m| m.state);
+        assert_eq!(left, Some(S::Terminating), "{unhealthy}");
+        w.converge().await;
+        assert!(!w.ids().contains(&lost) && w.in_service() == 1, "{unhealthy}");
+        assert_eq!(w.the_refresh().status, RefreshStatus::Successful);
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_a_user_that_comes_between_costs_nobody_an_instance() {
+    let (mut w, desired) = world(1, |_| ()).await;
+    let id = w.ids().pop_first().unwrap();
+    w.refresh_roots(preferences(0), Some(desired)).await.unwrap();
+    w.settle().await;
+    let now = w.now();
+    w.edit(|tx| {
+        for n in 0..2 {
+            if n == 1 {
+                let request = root_volumes::RootRequest {
+                    instance_id: id.clone(),
+                    image_id: NEW.into(),
+                    ..Default::default()
+                };
+                root_volumes::begin(tx, request, now, &mut Pcg64::seed_from_u64(5)).unwrap();
+            }
+            let wanted = tx.get::<Instance>(&id).unwrap().root_replacement.clone().unwrap();
+            root_volumes::mark_replaced(tx, &id, &wanted, now);
+        }
+    })
+    .await;
+    w.converge().await;
+    assert_eq!((w.the_refresh().status, w.ids()), (RefreshStatus::Successful, BTreeSet::from([id])));
+}
+
+#[tokio::test]
 async fn a_member_that_stops_on_its_way_is_replaced_and_one_that_matches_is_left_alone() {
     let (mut w, desired) = world(2, |_| ()).await;
     let before = w.ids();
@@ -261,6 +349,27 @@ async fn what_the_strategy_needs() {
     }
     let pool = |g: &mut Group| g.warm_pool = Some(WarmPool::default());
     w.edit(|tx| drop(tx.update::<Group>("g", pool))).await;
-    let refused = w.refresh_roots(preferences(90), Some(desired)).await.unwrap_err();
+    let refused = w.refresh_roots(preferences(90), Some(desired.clone())).await.unwrap_err();
     assert!(refused.to_string().contains("warm pool"), "{refused}");
+    // An image for other machines than those that the instances are.
+    let now = w.now();
+    w.edit(|tx| {
+        tx.update::<Group>("g", |g| g.warm_pool = None);
+        let old = tx.list::<Instance>()[0].image_id.clone();
+        for (id, architecture) in [(old.as_str(), "x86_64"), (NEW, "arm64")] {
+            let found = FoundImage {
+                id: id.into(),
+                name: architecture.into(),
+                description: None,
+                architecture: architecture.into(),
+                created_at: now,
+                size_bytes: 1,
+                aliases: vec![],
+            };
+            images::adopt(tx, &found, now);
+        }
+    })
+    .await;
+    let refused = w.refresh_roots(preferences(90), Some(desired)).await.unwrap_err();
+    assert!(refused.to_string().contains("arm64"), "{refused}");
 }

@@ -4,7 +4,7 @@
 //!   says otherwise: `instance_converge` shuts the guest down, waits here between for the copy, and starts it again. With
 //!   `NoReboot` the driver freezes the guest, so that its disk is at least taken at one moment.
 //! * A deregistered image is hidden at once; its files go when no instance needs them any more (a stopped instance may
-//!   start again after its image was deregistered), and then its record.
+//!   start again after its image was deregistered, a root volume that was asked for is made from it), and then its record.
 //! * Images that `puffer image build|import` put into the image store become records, and parameters name them.
 
 #[cfg(test)]
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use puffer_compute::{Driver, DriverError};
+use puffer_core::autoscaling::Member;
 use puffer_core::ec2::{Image, ImageState, Instance, InstanceState, StateReason};
 use puffer_core::{Clock, ErrorClass};
 use puffer_inventory::images::{self, FoundImage};
@@ -226,7 +227,14 @@ impl ImageBuild {
             return 0;
         }
         let needed: HashSet<String> = self.rooms.store.read(|r| {
-            r.iter::<Instance>().filter(|i| i.state.is_alive()).map(|i| i.image_id.clone()).collect()
+            let alive = r.iter::<Instance>().filter(|i| i.state.is_alive());
+            let of_instances = alive.flat_map(|i| {
+                let next = i.root_replacement.as_ref().map(|asked| asked.image_id.clone());
+                [Some(i.image_id.clone()), next].into_iter().flatten()
+            });
+            let of_members =
+                r.iter::<Member>().filter_map(|m| m.root_target.as_ref().map(|t| t.image_id.clone()));
+            of_instances.chain(of_members).collect()
         });
         let mut removed = 0;
         for image in gone.iter().filter(|i| !needed.contains(&i.id)) {

@@ -193,6 +193,47 @@ async fn an_image_is_made_named_and_removed() {
     assert_eq!(world.build.activate().await, BuildStatus::default());
 }
 
+#[tokio::test]
+async fn an_image_stays_for_the_root_volumes_that_will_be_made_from_it() {
+    let world = world().await;
+    let instance = world.ask(ID).await;
+    assert_eq!(world.build.activate().await.made, 1);
+    let member = puffer_core::autoscaling::RootTarget::of(ID.into(), 0);
+    world
+        .edit(|tx| {
+            tx.update::<Image>(ID, |i| i.state = ImageState::Deregistered);
+            tx.update::<Instance>(&instance.id, |i| {
+                i.root_replacement = Some(puffer_core::ec2::RootReplacement {
+                    task_id: "replacevol-1".into(),
+                    image_id: ID.into(),
+                    serial: 1,
+                });
+            });
+        })
+        .await;
+    assert_eq!(world.build.activate().await, BuildStatus::default());
+    // Nobody asked the instance yet, but its group will.
+    world
+        .edit(|tx| {
+            tx.update::<Instance>(&instance.id, |i| i.root_replacement = None);
+            let value = serde_json::json!({
+                "instance_id": instance.id, "group": "g", "zone": instance.zone,
+                "instance_type": instance.instance_type, "state": "ReplacingRootVolume", "state_since": 0,
+                "in_service_at": null, "added_at": 0, "health": "Healthy", "unhealthy_cause": null,
+                "protected": false, "launch_configuration": null, "launch_template": null,
+                "activity_id": null, "traffic_sources": [], "surplus": false, "root_target": member,
+            });
+            tx.put::<puffer_core::autoscaling::Member>(serde_json::from_value(value).unwrap());
+        })
+        .await;
+    assert_eq!(world.build.activate().await, BuildStatus::default());
+    assert_eq!(world.shelf.ids(), [ID]);
+    world
+        .edit(|tx| tx.update::<puffer_core::autoscaling::Member>(&instance.id, |m| m.root_target = None))
+        .await;
+    assert_eq!(world.build.activate().await.removed, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn passing_failures_are_tried_again_and_others_are_final() {
     let world = world().await;

@@ -17,6 +17,11 @@ use super::step::{LAUNCH_ATTEMPTS_MAX, Outcome, within};
 use super::{Shared, reasons};
 
 impl Shared {
+    /// Whether the machine may have the new root volume already.
+    pub(super) fn has_begun(&self, instance: &Instance) -> bool {
+        self.rooms.store.read(|r| root_volumes::is_begun(r, instance))
+    }
+
     pub(super) async fn replace_root(
         &self,
         key: &Arc<str>,
@@ -59,7 +64,6 @@ impl Shared {
             Ok(listed) => listed.into_iter().find(|i| i.instance_id == instance.id),
             Err(error) => return Ok(self.again(key, error)),
         };
-        tracing::warn!(instance = %instance.id, %error, "the root volume could not be replaced");
         let now = self.rooms.clock.now();
         let reason = reasons::of_driver(&error);
         self.record(|tx| match &found {
@@ -67,6 +71,11 @@ impl Shared {
             Some(found) => {
                 let has_new = found.root == wanted.serial;
                 let stopped = found.state != DriverState::Running;
+                if has_new && !stopped {
+                    // Only the answer came too late.
+                    return root_volumes::mark_replaced(tx, &instance.id, wanted, now);
+                }
+                tracing::warn!(instance = %instance.id, %error, "the root volume could not be replaced");
                 root_volumes::mark_failed(tx, &instance.id, wanted, reason, (has_new, stopped), now);
             }
         })

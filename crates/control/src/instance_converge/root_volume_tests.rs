@@ -1,12 +1,14 @@
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use puffer_compute::simulated::SimulatedSettings;
-use puffer_compute::{Driver, DriverState};
-use puffer_core::Clock;
+use puffer_compute::simulated::{SimulatedDriver, SimulatedSettings};
+use puffer_compute::{Driver, DriverError, DriverInstance, DriverState, ImageRef, LaunchSpec, Usage};
 use puffer_core::ec2::{InstanceState as State, RootTaskState, RootVolumeTask, StatusCheck};
+use puffer_core::{Clock, Timestamp};
 use puffer_inventory::instances::{self, InstanceError};
 use puffer_inventory::root_volumes::{self, RootRequest};
+use puffer_inventory::zones;
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::SeedableRng;
 
@@ -15,10 +17,29 @@ use super::tests::{AMI, World, booting};
 const NEW: &str = "ami-0fedcba9876543210";
 const BAD: &str = "ami-0bad0bad0bad0bad0";
 
+fn request(id: &str, image: &str) -> RootRequest {
+    RootRequest { instance_id: id.to_owned(), image_id: image.to_owned(), ..Default::default() }
+}
+
+/// What the driver is told of the replacement by number 1.
+fn replaced(id: &str) -> LaunchSpec {
+    LaunchSpec {
+        instance_id: id.to_owned(),
+        image: ImageRef { image_id: NEW.into(), layers: vec![] },
+        root: 1,
+        cpu_millis: 1000,
+        memory_bytes: 1 << 30,
+        hostname: String::new(),
+        network: None,
+        ssh_public_keys: vec![],
+        user_data: None,
+        environment: Default::default(),
+    }
+}
+
 impl World {
     async fn replace(&self, id: &str, image: &str) -> Result<String, InstanceError> {
-        let request =
-            RootRequest { instance_id: id.to_owned(), image_id: image.to_owned(), ..Default::default() };
+        let request = request(id, image);
         let now = self.clock.now();
         let mut rng = Pcg64::seed_from_u64(9 + u64::from(self.get(id).n_root_replacements));
         self.store.transact(|tx| root_volumes::begin(tx, request, now, &mut rng).map(|t| t.id.clone())).await
@@ -40,13 +61,24 @@ async fn a_root_volume_is_replaced_and_nothing_else() {
     let ids = world.launch(2).await;
     world.until(&ids, |i| i.instance_status == StatusCheck::Ok).await;
     let before = world.get(&ids[0]);
-    let task = world.replace(&ids[0], NEW).await.unwrap();
-    // Meanwhile it cannot be asked for another one, nor be stopped.
-    let refused = world.replace(&ids[0], NEW).await;
-    assert!(matches!(refused, Err(InstanceError::IncorrectState { .. })), "{refused:?}");
     let now = world.clock.now();
-    let refused = world.edit(|tx| instances::request_stop(tx, &ids[..1], false, now).map(|_| ())).await;
-    assert!(matches!(refused, Err(InstanceError::IncorrectState { what: "stopped", .. })), "{refused:?}");
+    // Meanwhile it cannot be asked for another one, nor be stopped. Asked in the same transaction: nobody knows when the machine is done.
+    let task = world
+        .edit(|tx| {
+            let mut rng = Pcg64::seed_from_u64(9);
+            let task = root_volumes::begin(tx, request(&ids[0], NEW), now, &mut rng).unwrap().id.clone();
+            let refused = root_volumes::begin(tx, request(&ids[0], NEW), now, &mut rng);
+            assert!(matches!(refused, Err(InstanceError::IncorrectState { .. })), "{refused:?}");
+            let refused = instances::request_stop(tx, &ids[..1], false, now);
+            assert!(
+                matches!(refused, Err(InstanceError::IncorrectState { what: "stopped", .. })),
+                "{refused:?}"
+            );
+            let left = instances::stop(tx, &ids[0], now).unwrap();
+            assert_eq!(left.instance.state, State::Running, "nor by its group");
+            task
+        })
+        .await;
     world.until(&ids[..1], |i| i.root_replacement.is_none() && i.instance_status == StatusCheck::Ok).await;
     let after = world.get(&ids[0]);
     assert_eq!(
@@ -134,19 +166,7 @@ async fn a_crash_between_any_two_steps_is_mended_by_the_next_server() {
             world.driver.power_off(&ids[0]);
         }
         if done {
-            let spec = puffer_compute::LaunchSpec {
-                instance_id: ids[0].clone(),
-                image: puffer_compute::ImageRef { image_id: NEW.into(), layers: vec![] },
-                root: 1,
-                cpu_millis: 1000,
-                memory_bytes: 1 << 30,
-                hostname: String::new(),
-                network: None,
-                ssh_public_keys: vec![],
-                user_data: None,
-                environment: Default::default(),
-            };
-            world.driver.replace_root(&spec, 0).await.unwrap();
+            world.driver.replace_root(&replaced(&ids[0]), 0).await.unwrap();
         }
         world.start();
         world.until(&ids, |i| i.root_replacement.is_none()).await;
@@ -168,8 +188,10 @@ async fn one_that_ends_meanwhile_takes_its_task_along() {
     world.start();
     let ids = world.launch(1).await;
     world.until_state(&ids, State::Running).await;
+    // Nobody can be reached there, so the replacement stays asked for.
+    let (now, zone) = (world.clock.now(), world.get(&ids[0]).zone.clone());
+    world.edit(|tx| zones::set_down(tx, &zone, true, now)).await.unwrap();
     let task = world.replace(&ids[0], NEW).await.unwrap();
-    let now = world.clock.now();
     world.edit(|tx| instances::request_terminate(tx, &ids, now).map(|_| ())).await.unwrap();
     world.until_state(&ids, State::Terminated).await;
     assert_eq!(world.task(&task).state, RootTaskState::Failed);
@@ -180,4 +202,88 @@ async fn one_that_ends_meanwhile_takes_its_task_along() {
     while world.store.get::<RootVolumeTask>(&task).is_some() {
         tasks.next().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_waits_for_a_replacement_that_has_begun() {
+    // Whether the disk was replaced already, when the server died and somebody had asked for a reboot.
+    for done in [false, true] {
+        let mut world = World::new(SimulatedSettings::default()).await;
+        let ids = world.launch(1).await;
+        world.driver.intrude(&ids[0]);
+        let now = world.clock.now();
+        world.edit(|tx| instances::mark_running(tx, &ids[0], 0, now)).await;
+        let task = world.replace(&ids[0], NEW).await.unwrap();
+        world.edit(|tx| root_volumes::mark_begun(tx, &task)).await;
+        world.edit(|tx| instances::request_reboot(tx, &ids).map(|_| ())).await.unwrap();
+        if done {
+            world.driver.replace_root(&replaced(&ids[0]), 0).await.unwrap();
+            world.driver.power_off(&ids[0]);
+        }
+        world.start();
+        world.until(&ids, |i| i.root_replacement.is_none() && i.reboots_done == 1).await;
+        assert_eq!(world.task(&task).state, RootTaskState::Succeeded, "{done}");
+        let (after, root) = (world.get(&ids[0]), world.root_of(&ids[0]).await);
+        assert_eq!((after.state, after.image_id.as_str(), root), (State::Running, NEW, 1), "{done}");
+    }
+}
+
+/// A driver whose answer to a replacement never comes, though it is made.
+struct Silent(Arc<SimulatedDriver>);
+
+#[async_trait::async_trait]
+impl Driver for Silent {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    async fn launch(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
+        self.0.launch(spec).await
+    }
+    async fn start(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
+        self.0.start(spec).await
+    }
+    async fn stop(&self, id: &str, grace_s: u32) -> Result<(), DriverError> {
+        self.0.stop(id, grace_s).await
+    }
+    async fn reboot(&self, spec: &LaunchSpec) -> Result<(), DriverError> {
+        self.0.reboot(spec).await
+    }
+    async fn replace_root(&self, spec: &LaunchSpec, grace_s: u32) -> Result<(), DriverError> {
+        self.0.replace_root(spec, grace_s).await?;
+        std::future::pending().await
+    }
+    async fn suspend(&self, id: &str, suspended: bool) -> Result<(), DriverError> {
+        self.0.suspend(id, suspended).await
+    }
+    async fn terminate(&self, id: &str) -> Result<(), DriverError> {
+        self.0.terminate(id).await
+    }
+    async fn list(&self) -> Result<Vec<DriverInstance>, DriverError> {
+        self.0.list().await
+    }
+    async fn changed(&self) {
+        self.0.changed().await;
+    }
+    fn usage(&self, ids: &mut dyn Iterator<Item = &str>, out: &mut Vec<(String, Usage)>) {
+        self.0.usage(ids, out);
+    }
+    async fn create_image(&self, id: &str, target: &Path) -> Result<Vec<PathBuf>, DriverError> {
+        self.0.create_image(id, target).await
+    }
+    async fn console_output(&self, id: &str) -> Result<(Vec<u8>, Option<Timestamp>), DriverError> {
+        self.0.console_output(id).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_made_and_never_answered_has_succeeded() {
+    let mut world = World::new(SimulatedSettings::default()).await;
+    world.start_with(Arc::new(Silent(Arc::clone(&world.driver))));
+    let ids = world.launch(1).await;
+    world.until_state(&ids, State::Running).await;
+    let task = world.replace(&ids[0], NEW).await.unwrap();
+    world.until(&ids, |i| i.root_replacement.is_none()).await;
+    let after = world.get(&ids[0]);
+    assert_eq!((after.state, after.image_id.as_str(), after.root_serial), (State::Running, NEW, 1));
+    assert_eq!((world.task(&task).state, world.task(&task).reason.clone()), (RootTaskState::Succeeded, None));
 }

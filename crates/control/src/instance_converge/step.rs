@@ -80,8 +80,11 @@ impl Shared {
             State::Pending => self.run(key, instance).await,
             State::Stopping => self.stop(key, instance).await,
             State::ShuttingDown => self.end(key, instance).await,
-            // An image of the old root volume may wait for the reboot.
-            State::Running if has_reboot(instance) => self.reboot(key, instance).await,
+            // An image of the old root volume may wait for the reboot. Once the disk may be the new one, the guest is booted from that
+            // first: a reboot by what the record says would boot the old system over it. The reboot follows.
+            State::Running if has_reboot(instance) && !self.has_begun(instance) => {
+                self.reboot(key, instance).await
+            }
             State::Running => self.replace_root(key, instance).await,
             State::Stopped | State::Terminated => Ok(Outcome::Done),
         }

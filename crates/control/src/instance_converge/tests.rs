@@ -53,9 +53,13 @@ impl World {
     }
 
     pub(super) fn start(&self) {
+        self.start_with(Arc::clone(&self.driver) as Arc<dyn Driver>);
+    }
+
+    pub(super) fn start_with(&self, driver: Arc<dyn Driver>) {
         let rooms = ConvergeRooms {
             store: self.store.clone(),
-            driver: Arc::clone(&self.driver) as Arc<dyn Driver>,
+            driver,
             images: Arc::new(NoFiles),
             placement: Arc::new(LoopbackPlacement),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

@@ -8,11 +8,12 @@
 
 use std::time::Duration;
 
+use super::health::IMPAIRED_WAIT;
 use super::hook::{self, HookStand, Transition, Verdict};
 use super::view::MemberView;
 use super::warm_pool::{PoolState, Way};
-use super::{Group, GroupStatus, LifecycleState as S, Member};
-use crate::ec2::{InstanceIntent, InstanceState};
+use super::{Group, GroupStatus, HealthStatus, LifecycleState as S, Member};
+use crate::ec2::{Instance, InstanceIntent, InstanceState, RootTaskState};
 use crate::{ErrorClass, Timestamp};
 
 /// Longest wait for draining: the longest deregistration delay (3600 s) and some time for the balancer to say so. Beyond it a
@@ -116,20 +117,47 @@ fn coming(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Next {
     }
 }
 
-/// Its root volume is being replaced. What its hooks say does not keep it from that, as it keeps nobody from termination.
+/// Its root volume is being replaced. Whoever is called unhealthy meanwhile, or cannot be reached for as long as counts in
+/// service, is not waited for: nobody knows when its zone will be back, and its place is to be filled.
 fn replacing_root(group: &Group, view: &MemberView<'_>, state: InstanceState, now: Timestamp) -> Next {
     let Some(instance) = view.instance.filter(|_| state == InstanceState::Running) else {
         return Next::RootFailed;
     };
+    let next = on_with_root(group, view, instance, now);
+    if matches!(next, Next::ComeAnew | Next::RootReplaced) {
+        return next;
+    }
+    match (given_up_at(group, view, now), next) {
+        (Some(at), _) if at <= now => Next::RootFailed,
+        (Some(at), Next::Stay) => Next::StayUntil(at),
+        (Some(at), Next::StayUntil(until)) => Next::StayUntil(until.min(at)),
+        (Some(at), Next::DrainUntil(until)) => Next::DrainUntil(until.min(at)),
+        (_, next) => next,
+    }
+}
+
+/// When nobody waits any more for a member whose root volume is being replaced.
+fn given_up_at(group: &Group, view: &MemberView<'_>, now: Timestamp) -> Option<Timestamp> {
+    if view.member.health == HealthStatus::Unhealthy {
+        return Some(now);
+    }
+    let ignored = group.zone_impairment.ignore_unhealthy && group.shifted_from(&view.member.zone, now);
+    view.member.impaired_since.filter(|_| !ignored).map(|since| since + IMPAIRED_WAIT)
+}
+
+/// What its hooks say does not keep it from its new root volume, as it keeps nobody from termination.
+fn on_with_root(group: &Group, view: &MemberView<'_>, instance: &Instance, now: Timestamp) -> Next {
     match (view.member.state, &view.member.hooks) {
         (S::RootVolumeReplaced, _) => Next::ComeAnew,
         (S::ReplacingRootVolumeProceed, _) => {
-            let wanted = view.member.root_target.as_ref().map(|target| target.serial);
-            match &instance.root_replacement {
-                Some(_) => Next::Stay,
-                None if wanted == Some(instance.root_serial) => Next::RootReplaced,
-                None => Next::RootFailed,
-            }
+            let target = view.member.root_target.as_ref();
+            let succeeded = match (target.and_then(|t| t.outcome), &instance.root_replacement) {
+                // A user may have asked for yet another one since.
+                (Some(outcome), _) => outcome == RootTaskState::Succeeded,
+                (None, Some(_)) => return Next::Stay,
+                (None, None) => target.is_some_and(|t| t.serial == instance.root_serial),
+            };
+            if succeeded { Next::RootReplaced } else { Next::RootFailed }
         }
         (_, HookStand::Due) => {
             let then = match has_hooks(group, Transition::Terminating) {
@@ -157,10 +185,13 @@ fn into_pool(group: &Group, view: &MemberView<'_>, state: InstanceState, now: Ti
         _ if back => return Next::LeavePool,
         _ => return launch_failed(view),
     }
+    let boots_anew = view.instance.is_some_and(|i| i.root_replacement.is_some());
     let settle = || match (group.warm_pool.as_ref().map(|p| p.state), state) {
         (Some(PoolState::Running), InstanceState::Running) | (Some(_), InstanceState::Stopped) => {
             Next::EnterPool
         }
+        // Its guest will be booted from its new root volume yet.
+        (Some(PoolState::Stopped), InstanceState::Running) if boots_anew => Next::Stay,
         (Some(PoolState::Stopped), InstanceState::Running) => Next::StopForPool,
         // The pool is gone: the plan ends what is left of it.
         _ => Next::Stay,
@@ -363,7 +394,7 @@ mod tests {
             }
             let mut m = member("i-1", "a");
             (m.state, m.state_since, m.hooks) = (state, NOW, hooks);
-            m.root_target = Some(RootTarget { image_id: "ami-2".into(), task_id: None, serial: 2 });
+            m.root_target = Some(RootTarget::of("ami-2".into(), 2));
             assert!(m.counts() && m.is_under_way() && !m.is_terminating(), "it keeps its place");
             let mut i = instance("i-1", instance_state);
             i.root_serial = serial;
@@ -377,6 +408,81 @@ mod tests {
             assert_eq!(next(&g, &view, NOW), want, "{state:?} {instance_state:?} {held} {asked} {serial}");
         }
         assert_eq!(S::ReplacingRootVolume.waiting(), S::ReplacingRootVolumeWait);
+    }
+
+    #[test]
+    fn a_root_volume_is_not_waited_for_where_nobody_can_be_reached() {
+        use super::super::RootTarget;
+        use crate::ec2::RootReplacement;
+        let s = Duration::from_secs;
+        let (proceeds, drains) = (S::ReplacingRootVolumeProceed, S::ReplacingRootVolume);
+        let at = NOW - s(60) + IMPAIRED_WAIT;
+        // (state, impaired for, unhealthy, held) → next
+        let table = [
+            (proceeds, None, false, false, Next::Stay),
+            (proceeds, Some(60), false, false, Next::StayUntil(at)),
+            (proceeds, Some(IMPAIRED_WAIT.as_secs()), false, false, Next::RootFailed),
+            (proceeds, None, true, false, Next::RootFailed),
+            (drains, Some(60), false, true, Next::DrainUntil(at)),
+            (drains, None, true, true, Next::RootFailed),
+            (S::RootVolumeReplaced, None, true, false, Next::ComeAnew),
+        ];
+        for (state, impaired, unhealthy, held, want) in table {
+            let mut m = member("i-1", "a");
+            (m.state, m.state_since, m.hooks) = (state, NOW, HookStand::Due);
+            m.impaired_since = impaired.map(|i| NOW - s(i));
+            if unhealthy {
+                m.health = HealthStatus::Unhealthy;
+            }
+            m.root_target = Some(RootTarget::of("ami-2".into(), 2));
+            let mut i = instance("i-1", InstanceState::Running);
+            i.root_replacement =
+                Some(RootReplacement { task_id: "t".into(), image_id: "ami-2".into(), serial: 2 });
+            let traffic = Traffic { held, ..Traffic::default() };
+            let view = MemberView { member: &m, instance: Some(&i), traffic };
+            assert_eq!(next(&group(1, 1, 1), &view, NOW), want, "{state:?} {impaired:?} {unhealthy}");
+        }
+    }
+
+    #[test]
+    fn a_task_of_somebody_else_says_nothing_about_the_groups_own() {
+        use super::super::RootTarget;
+        use crate::ec2::RootReplacement;
+        let other = || RootReplacement { task_id: "t".into(), image_id: "ami-3".into(), serial: 3 };
+        // (outcome, number of the root, asked for) → next; number 2 was the group's
+        let table = [
+            (Some(RootTaskState::Succeeded), 2, None, Next::RootReplaced),
+            (Some(RootTaskState::Succeeded), 2, Some(other()), Next::RootReplaced),
+            (Some(RootTaskState::Succeeded), 3, None, Next::RootReplaced),
+            (Some(RootTaskState::Failed), 3, None, Next::RootFailed),
+            (Some(RootTaskState::Failed), 1, Some(other()), Next::RootFailed),
+        ];
+        for (outcome, serial, asked, want) in table {
+            let mut m = member("i-1", "a");
+            (m.state, m.hooks) = (S::ReplacingRootVolumeProceed, HookStand::Done);
+            m.root_target = Some(RootTarget { outcome, ..RootTarget::of("ami-2".into(), 2) });
+            let mut i = instance("i-1", InstanceState::Running);
+            (i.root_serial, i.root_replacement) = (serial, asked);
+            let view = MemberView { member: &m, instance: Some(&i), traffic: Traffic::default() };
+            assert_eq!(next(&group(1, 1, 1), &view, NOW), want, "{outcome:?} {serial}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_stopped_for_the_pool_who_is_about_to_boot_anew() {
+        use super::super::warm_pool::WarmPool;
+        use crate::ec2::RootReplacement;
+        let mut g = group(1, 1, 1);
+        g.warm_pool = Some(WarmPool::default());
+        let mut m = member("i-1", "a");
+        (m.state, m.way) = (S::WarmedPendingProceed, Way::BackToPool);
+        let mut i = instance("i-1", InstanceState::Running);
+        for (asked, want) in [(true, Next::Stay), (false, Next::StopForPool)] {
+            i.root_replacement =
+                asked.then(|| RootReplacement { task_id: "t".into(), image_id: "ami-2".into(), serial: 1 });
+            let view = MemberView { member: &m, instance: Some(&i), traffic: Traffic::default() };
+            assert_eq!(next(&g, &view, NOW), want, "{asked}");
+        }
     }
 
     #[test]

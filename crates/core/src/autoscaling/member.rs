@@ -161,6 +161,16 @@ pub struct RootTarget {
     pub task_id: Option<String>,
     /// The new volume's number; means nothing before.
     pub serial: u32,
+    /// How the task ended, once it did.
+    #[serde(default)]
+    pub outcome: Option<crate::ec2::RootTaskState>,
+}
+
+impl RootTarget {
+    /// A volume from this image, by its number, that nobody has been asked for.
+    pub fn of(image_id: String, serial: u32) -> RootTarget {
+        RootTarget { image_id, task_id: None, serial, outcome: None }
+    }
 }
 
 /// Health of a member (`HealthStatus`).

@@ -27,7 +27,9 @@ impl Step<'_, '_> {
         let of_pool = member.state.is_of_pool();
         let pool = self.group.warm_pool.as_ref().filter(|p| p.reuse_on_scale_in && !p.deleting);
         // A Spot Instance of an earlier policy cannot wait there: nobody but the market stops it.
-        let can_wait = member.lifecycle == InstanceLifecycle::OnDemand;
+        // Nor can who is about to be booted from another root volume.
+        let boots_anew = observed.instance.as_ref().is_some_and(|i| i.root_replacement.is_some());
+        let can_wait = member.lifecycle == InstanceLifecycle::OnDemand && !boots_anew;
         let returns =
             pool.is_some() && can_wait && runs && active && matches!(why, TerminateWhy::Difference(..));
         let cause = match why {

@@ -3,15 +3,18 @@
 //! A member in service leaves its load balancers and drains, the termination hooks are asked, and then its instance is asked
 //! for another root volume: the guest powers off and boots from the new disk, with the same id and the same addresses. The member
 //! keeps its place in the group meanwhile and comes back like a newcomer, through launch hooks and registration. If the instance
-//! does not get its root volume it is ended, and its place is filled by a launch.
+//! does not get its root volume it is ended, and its place is filled by a launch. So is who is of a type that the group does not launch:
+//! attached, back from standby, or left by a refresh that is rolled back.
 //!
 //! What it counts as launched from does not change: the new root volume changes nothing but the image.
 //! Source: EC2 Auto Scaling guide, "Replace root volumes during instance refresh".
 
+use std::collections::BTreeMap;
+
 use puffer_core::autoscaling::hook::HookStand;
-use puffer_core::autoscaling::refresh::{Replacing, next_roots};
+use puffer_core::autoscaling::refresh::{Pace, Replacing, next_roots};
 use puffer_core::autoscaling::view::GroupView;
-use puffer_core::autoscaling::{ActivityStatus, LifecycleState as S, Member, RootTarget, texts};
+use puffer_core::autoscaling::{ActivityStatus, Bounds, LifecycleState as S, Member, RootTarget, texts};
 use puffer_core::ec2::{InstanceState, RootVolumeTask};
 
 use super::activity::{self, Begin};
@@ -21,23 +24,43 @@ use crate::mix;
 use crate::root_volumes::{self, RootRequest};
 
 impl Step<'_, '_> {
-    /// Takes as many of the refresh's candidates out of service as may go now; none is left for the planner to exchange.
+    /// Takes as many of the refresh's candidates out of service as may go now. Those of a type that the group does not launch have no image
+    /// to take: they are left to the planner, which exchanges them within the same lower bound, and never ahead.
     pub(super) fn replace_roots(&mut self, seen: &Observation, replacing: &mut Replacing) {
         let Some(min_healthy) = self.refresh.as_ref().map(|r| r.preferences.min_healthy) else { return };
-        let group = self.group.clone();
-        let chosen = next_roots(&GroupView { group: &group, ..seen.view(self.now) }, replacing, min_healthy);
-        replacing.candidates.clear();
-        if chosen.is_empty() {
+        if replacing.candidates.is_empty() {
             return;
         }
+        let group = self.group.clone();
         let launching = self.launching().into_owned();
-        let mix = mix::of_group(&self.tx.reader(), &launching, self.now);
-        for observed in chosen.into_iter().map(|i| &seen.members[i]) {
-            // A type that the group does not launch has no image to take: the refresh waits for it, and says so in the end.
-            let request = request_of(&self.tx.reader(), &launching, mix.as_ref(), &observed.member);
-            if let Some(request) = request {
-                self.begin_root(observed, request.image_id, &replacing.stand);
+        let (images, whole) = {
+            let r = self.tx.reader();
+            let mix = mix::of_group(&r, &launching, self.now);
+            // One answer for all members of a type.
+            let mut known: BTreeMap<&str, Option<String>> = BTreeMap::new();
+            let (mut images, mut whole) = (BTreeMap::new(), Vec::new());
+            for &i in &replacing.candidates {
+                let member = &seen.members[i].member;
+                let image = known.entry(&member.instance_type).or_insert_with(|| {
+                    request_of(&r, &launching, mix.as_ref(), member).map(|request| request.image_id)
+                });
+                match image {
+                    Some(image) => drop(images.insert(i, image.clone())),
+                    None => whole.push(i),
+                }
             }
+            (images, whole)
+        };
+        let view = GroupView { group: &group, ..seen.view(self.now) };
+        replacing.candidates = images.keys().copied().collect();
+        let chosen = next_roots(&view, replacing, min_healthy);
+        replacing.candidates = whole;
+        replacing.bounds = Bounds::together(min_healthy, group.desired, view.weight_max());
+        if let Pace::Go(limit) = &mut replacing.pace {
+            *limit = limit.saturating_sub(u32::try_from(chosen.len()).unwrap_or(u32::MAX));
+        }
+        for (i, image) in images.into_iter().filter(|(i, _)| chosen.contains(i)) {
+            self.begin_root(&seen.members[i], image, &replacing.stand);
         }
     }
 
@@ -59,7 +82,7 @@ impl Step<'_, '_> {
         self.tx.update::<Member>(id, |m| {
             (m.state, m.state_since, m.hooks) = (S::ReplacingRootVolume, now, HookStand::Due);
             (m.in_service_at, m.activity_id, m.refreshed_by) = (None, Some(activity), mark);
-            m.root_target = Some(RootTarget { image_id, task_id: None, serial: 0 });
+            m.root_target = Some(RootTarget::of(image_id, 0));
         });
         self.drain(observed);
         self.report.moved += 1;

@@ -1,4 +1,5 @@
-//! At rest, no machine without a record and no record without a machine.
+//! At rest, no machine without a record and no record without a machine, and each runs from the root volume and the image that are on
+//! record.
 
 use puffer_compute::DriverState;
 use puffer_core::ec2::InstanceState;
@@ -16,6 +17,11 @@ impl Invariant for RecordsMatchMachines {
         for (id, machine) in &now.machines.by_id {
             let root = now.view.instances.get(id).map_or(machine.root, |i| i.root_serial);
             holds!(machine.root == root, "{id} has root volume {} and on record {root}", machine.root);
+            if let (Some(booted), Some(i)) = (&machine.image, now.view.instances.get(id))
+                && i.state == InstanceState::Running
+            {
+                holds!(*booted == i.image_id, "{id} booted {booted} and has {} on record", i.image_id);
+            }
             let record = now.view.instances.get(id).map(|i| i.state);
             let state = machine.state(now.true_ms);
             let agree = matches!(
