@@ -52,11 +52,14 @@ pub enum ClientError {
     NotUp(PathBuf),
     /// The running data plane speaks another version.
     #[error(
-        "the running balancer speaks version {theirs} of the control protocol, this program {PROTOCOL_VERSION}"
+        "the running balancer speaks version {theirs} of the control protocol, this program {PROTOCOL_VERSION}: stop its process \
+         {pid}, and one of this version takes its place"
     )]
     Version {
         /// Its version.
         theirs: u32,
+        /// Its process.
+        pid: u32,
     },
     /// The connection failed in the middle.
     #[error("the balancer's connection failed")]
@@ -245,7 +248,7 @@ async fn open(socket: &Path) -> Result<(UnixStream, Welcome), ClientError> {
             UnixStream::connect(socket).await.map_err(|e| ClientError::Absent(socket.to_owned(), e))?;
         let welcome: Welcome = talk(&mut stream, &hello).await?;
         if welcome.version != PROTOCOL_VERSION {
-            return Err(ClientError::Version { theirs: welcome.version });
+            return Err(ClientError::Version { theirs: welcome.version, pid: welcome.pid });
         }
         Ok((stream, welcome))
     })

@@ -248,17 +248,10 @@ pub struct HealthCheckConfig {
     pub interval_ms: u64,
     /// Longest time for an answer, in milliseconds.
     pub timeout_ms: u64,
-    /// Successes in a row that make a new target healthy.
-    #[serde(default = "one")]
-    pub first_threshold: u8,
-    /// Successes in a row that make an unhealthy target healthy.
+    /// Successes in a row that make an unhealthy target healthy; a new one needs a single one.
     pub healthy_threshold: u8,
     /// Failures in a row that make a target unhealthy.
     pub unhealthy_threshold: u8,
-}
-
-const fn one() -> u8 {
-    1
 }
 
 impl Default for HealthCheckConfig {
@@ -271,7 +264,6 @@ impl Default for HealthCheckConfig {
             matcher: "200".to_owned(),
             interval_ms: 30_000,
             timeout_ms: 5_000,
-            first_threshold: one(),
             healthy_threshold: 5,
             unhealthy_threshold: 2,
         }

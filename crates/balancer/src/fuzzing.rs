@@ -29,6 +29,7 @@ pub fn request_head(bytes: &[u8]) {
             port: 80,
             forwarded_lines: b"X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n",
             node_text: "10.0.0.1",
+            traces: true,
             now: Timestamp::from_secs(0),
         };
         let mut passed = Vec::new();

@@ -24,6 +24,11 @@ const EAGER_GAP: Duration = Duration::from_millis(250);
 /// Such a target is asked again after this part of the time that it has been waited for.
 const EAGER_PART: u32 = 8;
 
+/// The version of the checker as it names itself, by which apps keep checks out of their logs.
+const CHECKER: &str = "2.0";
+/// The same under classic load balancers.
+const CHECKER_CLASSIC: &str = "1.0";
+
 /// A target's check.
 pub(crate) struct Check {
     protocol: HealthCheckProtocol,
@@ -48,8 +53,9 @@ impl Check {
         shared: Arc<Shared>,
     ) -> Check {
         let address = SocketAddrV4::new(*target.address.ip(), config.port.unwrap_or(target.address.port()));
+        let version = if group.is_classic() { CHECKER_CLASSIC } else { CHECKER };
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nUser-Agent: ELB-HealthChecker/2.0\r\n\
+            "GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nUser-Agent: ELB-HealthChecker/{version}\r\n\
              Accept-Encoding: gzip, compressed\r\n\r\n",
             config.path
         );
@@ -62,7 +68,6 @@ impl Check {
             interval_ms: config.interval_ms,
             limit: Duration::from_millis(config.timeout_ms),
             thresholds: Thresholds {
-                first: config.first_threshold,
                 healthy: config.healthy_threshold,
                 unhealthy: config.unhealthy_threshold,
             },
@@ -134,8 +139,7 @@ pub(crate) async fn run(check: Check) {
             tracing::info!(group = %check.group.arn, target = %check.target.id, ?outcome, "target health changed");
             check.shared.changed();
         }
-        // One that has to prove itself more than once does so at the pace that was asked for.
-        let next = match check.thresholds.first == 1 && check.target.is_unproven() {
+        let next = match check.target.is_unproven() {
             true => due.min(begun + EAGER_GAP.max(registered.elapsed() / EAGER_PART)),
             false => due,
         };

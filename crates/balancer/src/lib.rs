@@ -22,6 +22,6 @@ mod report;
 pub use client::{BalancerClient, ClientError, Pulse, SpawnOptions};
 pub use config::BalancerConfig;
 pub use histogram::{BUCKETS, Histogram, bucket_of, bucket_value_s};
-pub use process::{Options, RunError, run};
+pub use process::{FINISH_LIMIT, Options, RunError, run};
 pub use protocol::{Applied, BindError, FrameError, PROTOCOL_VERSION};
 pub use report::{Counters, HostCounts, Report, Scope, ScopeCounters, TargetReport};

@@ -27,6 +27,10 @@ const THREADS_MAX: usize = 64;
 /// Grace for what is under way when a signal asks to stop.
 const SIGNAL_GRACE: Duration = Duration::from_secs(30);
 
+/// How long connections may go on after their listener or node was taken away. Whoever takes a node away can give its address to
+/// somebody else after this.
+pub const FINISH_LIMIT: Duration = Duration::from_secs(50);
+
 /// How to run.
 pub struct Options {
     /// The control socket. `SOCKET.lock` beside it tells who owns it.
@@ -37,6 +41,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Starts all chance of the process.
     pub seed: u64,
+    /// [`FINISH_LIMIT`], but for tests.
+    pub finish_limit: Duration,
 }
 
 /// Why the process could not run.
@@ -108,7 +114,7 @@ async fn serve(options: &Options) -> Result<Vec<JoinHandle<()>>, RunError> {
         workers.push(worker);
         threads.push(thread);
     }
-    let plane = Arc::new(Mutex::new(Plane::new(shared.clone(), workers)));
+    let plane = Arc::new(Mutex::new(Plane::new(shared.clone(), workers, options.finish_limit)));
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
     tracing::info!(socket = %options.socket.display(), n_workers, "balancer is up");
     tokio::select! {

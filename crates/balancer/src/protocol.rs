@@ -11,8 +11,8 @@ use crate::config::BalancerConfig;
 use crate::report::Report;
 
 /// Version of this protocol. It grows only when an older peer could not make sense of a message; new optional
-/// fields do not count.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// fields do not count. 2: classic load balancers and listeners of TCP.
+pub const PROTOCOL_VERSION: u32 = 2;
 /// Longest frame, in bytes: some 200,000 targets.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 

@@ -153,6 +153,9 @@ counters! {
 pub struct HostCounts {
     /// Load balancer, target group, and the targets' zone or none for all of them.
     pub scope: Scope,
+    /// Targets in any state but on their way out.
+    #[serde(default)]
+    pub registered: u32,
     /// `HealthyHostCount`.
     pub healthy: u32,
     /// `UnHealthyHostCount`.

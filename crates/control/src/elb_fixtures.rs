@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use puffer_balancer::{Applied, BalancerConfig, BindError, ClientError, Report, TargetReport};
 use puffer_core::ec2::AddressHold;
+use puffer_core::elb::classic::{ClassicHealthCheck, ClassicLoadBalancer};
 use puffer_core::elb::health::{Reason, TargetState};
 use puffer_core::elb::rule::{Action, Forward, WeightedTargetGroup};
 use puffer_core::elb::{
@@ -262,4 +263,24 @@ pub(crate) fn instance(state: puffer_core::ec2::InstanceState) -> puffer_core::e
         "launch_template": null, "auto_scaling_group": null, "tags": {}
     });
     serde_json::from_value(json).unwrap()
+}
+
+/// A classic load balancer without nodes.
+pub(crate) fn classic(vpc: &str) -> ClassicLoadBalancer {
+    ClassicLoadBalancer {
+        name: "old".into(),
+        arn: "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/old".into(),
+        dns_name: "old-1.us-east-1.elb.amazonaws.com".into(),
+        scheme: Scheme::InternetFacing,
+        vpc_id: vpc.into(),
+        nodes: Vec::new(),
+        security_groups: Vec::new(),
+        listeners: Vec::new(),
+        health_check: ClassicHealthCheck::of_new(80),
+        attributes: Default::default(),
+        policies: Vec::new(),
+        backend_policies: Default::default(),
+        created_at: NOW,
+        tags: Tags::new(),
+    }
 }

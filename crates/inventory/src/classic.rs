@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use puffer_core::Timestamp;
+use puffer_core::autoscaling::{Group, Member};
 use puffer_core::ec2::AddressHold;
 use puffer_core::elb::classic::ClassicLoadBalancer;
 use puffer_core::elb::{Target, TargetGroup};
@@ -21,6 +22,8 @@ pub fn put(tx: &mut Transaction<'_>, balancer: ClassicLoadBalancer) -> Arc<Class
 
 /// Takes a load balancer away, with the registrations of its instances. Its nodes' addresses become free once nobody is connected
 /// there any more.
+///
+/// Groups stay attached to its name, but forget whom they registered: another one of this name, and so of this ARN, is a new one.
 pub fn remove(tx: &mut Transaction<'_>, balancer: &ClassicLoadBalancer, now: Timestamp) {
     for target in tx.list_by::<Target>("target_group", &balancer.arn) {
         tx.delete::<Target>(&Target::key_of(&balancer.arn, &target.id, target.port));
@@ -28,8 +31,26 @@ pub fn remove(tx: &mut Transaction<'_>, balancer: &ClassicLoadBalancer, now: Tim
     for hold in tx.list_by::<AddressHold>("holder", &balancer.arn) {
         nodes::release(tx, &hold.subnet_id, hold.address, now);
     }
+    let groups = tx.list::<Group>();
+    for group in groups.iter().filter(|g| is_attached(g, &balancer.arn)) {
+        for member in tx.list_by::<Member>("group", &group.name) {
+            if member.traffic_sources.contains(&balancer.arn) {
+                tx.update::<Member>(&member.instance_id, |m| {
+                    m.traffic_sources.retain(|a| *a != balancer.arn)
+                });
+            }
+        }
+        if group.traffic_in_service.contains(&balancer.arn) {
+            tx.update::<Group>(&group.name, |g| _ = g.traffic_in_service.remove(&balancer.arn));
+        }
+    }
     tx.delete::<TargetGroup>(&balancer.arn);
     tx.delete::<ClassicLoadBalancer>(&balancer.name);
+}
+
+/// Whether members of a group are, or were until just now, registered with the target group.
+fn is_attached(group: &Group, arn: &str) -> bool {
+    group.target_groups.iter().any(|a| a == arn) || group.traffic_removing.contains(arn)
 }
 
 /// The registered instances in the order of their registration; those that are on their way out included.

@@ -104,7 +104,7 @@ impl Plane {
                     (false, n) => n.min(0) - 1,
                 };
                 let enough = match checked.state {
-                    TargetState::Initial => checked.streak >= i32::from(check.first_threshold),
+                    TargetState::Initial => passed,
                     _ => checked.streak >= i32::from(check.healthy_threshold),
                 };
                 let state = if enough {

@@ -41,7 +41,8 @@ pub(crate) fn service(service: &str) -> Option<&'static str> {
         "elb" => {
             "Classic load balancers over HTTP/1.1 and TCP, really carrying traffic. HTTPS and SSL are refused: there is no TLS yet. \
              Requests that find no instance are refused at once rather than queued, so there are no surge queue metrics. A new load \
-             balancer without security groups has the VPC's default one."
+             balancer without security groups has the VPC's default one, not one that is open on its ports: with containers it answers \
+             only this machine and members of that group until it gets another one."
         }
         "elb_2009" => {
             "For clients from before 2011: the same classic load balancers in the words of that day."

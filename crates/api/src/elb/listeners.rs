@@ -5,6 +5,7 @@ use std::sync::Arc;
 use puffer_core::elb::classic::{ClassicListener, LISTENERS_MAX, Protocol};
 use puffer_shapes::elb::{self as shapes, errors};
 
+use super::policies::http_behind_policy;
 use super::{change, found, invalid_configuration};
 use crate::{ApiError, Ctx};
 
@@ -88,6 +89,12 @@ pub(super) async fn create(
 ) -> Result<shapes::CreateLoadBalancerListenersOutput, ApiError> {
     let new: Vec<ClassicListener> = input.listeners.iter().flatten().map(parse).collect::<Result<_, _>>()?;
     change(&cx, input.load_balancer_name, |balancer| {
+        let behind_policy = |l: &&ClassicListener| {
+            l.protocol == Protocol::Http && balancer.backend_policies.contains_key(&l.instance_port)
+        };
+        if let Some(http) = new.iter().find(behind_policy) {
+            return Err(http_behind_policy(http));
+        }
         new.into_iter().try_for_each(|l| add(&balancer.name, &mut balancer.listeners, l))
     })
     .await?;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use puffer_core::elb::classic::{ClassicLoadBalancer, POLICIES_MAX, Policy, PolicyKind, Protocol};
+use puffer_core::elb::classic::{
+    ClassicListener, ClassicLoadBalancer, POLICIES_MAX, Policy, PolicyKind, Protocol,
+};
 use puffer_shapes::elb::{self as shapes, errors};
 
 use super::listeners::listener_at;
@@ -204,6 +206,15 @@ pub(super) async fn set_of_listener(
     Ok(shapes::SetLoadBalancerPoliciesOfListenerOutput {})
 }
 
+/// Why an HTTP listener and the policies of an instance port do not go together: HTTP tells the client's address in a header line,
+/// and instances would take requests with and without the other line on one port.
+pub(super) fn http_behind_policy(listener: &ClassicListener) -> ApiError {
+    invalid_configuration(format!(
+        "The instance port {} cannot have policies: the HTTP listener on port {} uses it",
+        listener.instance_port, listener.port
+    ))
+}
+
 /// Replaces the policies towards an instance port.
 pub(super) async fn set_for_backend(
     cx: Arc<Ctx>,
@@ -223,6 +234,11 @@ pub(super) async fn set_for_backend(
                     "The policy {name} is not one for instance ports"
                 )));
             }
+        }
+        if let Some(http) = balancer.listeners.iter().find(|l| {
+            !names.is_empty() && i32::from(l.instance_port) == given && l.protocol == Protocol::Http
+        }) {
+            return Err(http_behind_policy(http));
         }
         match port.filter(|p| relayed(*p) || names.is_empty()) {
             Some(port) if names.is_empty() => drop(balancer.backend_policies.remove(&port)),

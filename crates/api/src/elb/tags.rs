@@ -5,42 +5,16 @@ use std::sync::Arc;
 
 use puffer_core::Tags;
 use puffer_core::elb::classic::ClassicLoadBalancer;
-use puffer_core::elb::limits::TAGS_PER_RESOURCE_MAX;
 use puffer_inventory::classic;
-use puffer_shapes::elb::{self as shapes, errors};
+use puffer_shapes::elb as shapes;
 
 use super::found;
+use crate::elbv2::tags::{check_count, checked};
 use crate::{ApiError, Ctx};
 
 /// Checked tags of a request.
 pub(super) fn parse(tags: Option<Vec<shapes::Tag>>) -> Result<Tags, ApiError> {
-    let mut out = Tags::new();
-    for tag in tags.unwrap_or_default() {
-        let key = tag.key.unwrap_or_default();
-        if key.to_ascii_lowercase().starts_with("aws:") {
-            return Err(ApiError::validation(format!(
-                "The tag key '{key}' is not valid: keys that begin with 'aws:' are reserved"
-            )));
-        }
-        if out.insert(key.clone(), tag.value.unwrap_or_default()).is_some() {
-            return Err(ApiError::declared(
-                &errors::DUPLICATE_TAG_KEYS_EXCEPTION,
-                format!("The tag key '{key}' is specified more than once"),
-            ));
-        }
-    }
-    check_count(&out)?;
-    Ok(out)
-}
-
-fn check_count(tags: &Tags) -> Result<(), ApiError> {
-    match tags.len() <= TAGS_PER_RESOURCE_MAX {
-        true => Ok(()),
-        false => Err(ApiError::declared(
-            &errors::TOO_MANY_TAGS_EXCEPTION,
-            format!("A load balancer can have at most {TAGS_PER_RESOURCE_MAX} tags"),
-        )),
-    }
+    checked(tags.into_iter().flatten().map(|t| (t.key, t.value)))
 }
 
 /// Changes the tags of several load balancers, all or none.

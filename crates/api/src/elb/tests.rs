@@ -263,12 +263,24 @@ async fn policies_hold_where_they_can() {
     };
     for (port, name, want) in [
         (80, "proxy", "InvalidConfigurationRequest"),
+        (8080, "proxy", "InvalidConfigurationRequest"),
         (2525, "sticky", "InvalidConfigurationRequest"),
         (2525, "none", "PolicyNotFound"),
     ] {
         assert_eq!(code(policies::set_for_backend(cx(), behind(port, name)).await), want, "{port} {name}");
     }
     policies::set_for_backend(cx(), behind(2525, "proxy")).await.unwrap();
+    let http = shapes::Listener {
+        protocol: s("HTTP"),
+        load_balancer_port: Some(82),
+        instance_port: Some(2525),
+        ..Default::default()
+    };
+    let listeners = shapes::CreateLoadBalancerListenersInput {
+        load_balancer_name: s("web"),
+        listeners: Some(vec![http]),
+    };
+    assert_eq!(code(listeners::create(cx(), listeners).await), "InvalidConfigurationRequest");
     let shown = w.described("web").await;
     assert_eq!(shown.listener_descriptions.unwrap()[0].policy_names, Some(vec!["sticky".to_owned()]));
     assert_eq!(shown.backend_server_descriptions.unwrap()[0].instance_port, Some(2525));

@@ -14,7 +14,7 @@ mod lookup;
 pub(crate) mod network;
 pub(crate) mod page;
 mod rules;
-mod tags;
+pub(crate) mod tags;
 mod target_groups;
 mod targets;
 #[cfg(test)]

@@ -17,15 +17,22 @@ const DESCRIBE_ARNS_MAX: usize = 20;
 
 /// Checked tags of a request.
 pub(super) fn parse(tags: Option<Vec<shapes::Tag>>) -> Result<Tags, ApiError> {
+    checked(tags.into_iter().flatten().map(|t| (t.key, t.value)))
+}
+
+/// Checked tags, of this version of the service as well as of the one before.
+pub(crate) fn checked(
+    tags: impl Iterator<Item = (Option<String>, Option<String>)>,
+) -> Result<Tags, ApiError> {
     let mut out = Tags::new();
-    for tag in tags.unwrap_or_default() {
-        let key = tag.key.unwrap_or_default();
+    for (key, value) in tags {
+        let key = key.unwrap_or_default();
         if key.to_ascii_lowercase().starts_with("aws:") {
             return Err(ApiError::validation(format!(
                 "The tag key '{key}' is not valid: keys that begin with 'aws:' are reserved"
             )));
         }
-        if out.insert(key.clone(), tag.value.unwrap_or_default()).is_some() {
+        if out.insert(key.clone(), value.unwrap_or_default()).is_some() {
             return Err(ApiError::declared(
                 &errors::DUPLICATE_TAG_KEYS_EXCEPTION,
                 format!("The tag key '{key}' is specified more than once"),
@@ -36,7 +43,8 @@ pub(super) fn parse(tags: Option<Vec<shapes::Tag>>) -> Result<Tags, ApiError> {
     Ok(out)
 }
 
-fn check_count(tags: &Tags) -> Result<(), ApiError> {
+/// Bounds the tags of a resource.
+pub(crate) fn check_count(tags: &Tags) -> Result<(), ApiError> {
     match tags.len() <= TAGS_PER_RESOURCE_MAX {
         true => Ok(()),
         false => Err(ApiError::declared(

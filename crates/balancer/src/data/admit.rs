@@ -9,8 +9,10 @@ use rand::RngExt;
 use puffer_core::Timestamp;
 use puffer_core::elb::rule::{Origin, redirect_location};
 
-use super::sticky::{Follows, classic_cookies, classic_target, cookie_lines, named_target};
+use super::pool::Ends;
+use super::sticky::{Follows, Session, classic_cookies, classic_target, cookie_lines, named_target};
 use super::worker::Worker;
+use crate::config::ClassicListenerConfig;
 use crate::http::body::Body;
 use crate::http::own_response::{Delivery, push_error, push_fixed, push_redirect};
 use crate::http::request::{Passage, Refused, Request, header_table, parse};
@@ -52,6 +54,32 @@ pub(super) struct Forwarding {
     pub(super) cookies: Vec<u8>,
     /// The application's cookie that the load balancer's own follows.
     pub(super) follows: Option<Follows>,
+    /// Under a classic load balancer.
+    session: Session,
+}
+
+impl Forwarding {
+    /// The ends of a connection that can carry it.
+    pub(super) fn ends(&self, route: &Route) -> Ends {
+        (self.in_flight.target().serial, self.address, route.node)
+    }
+
+    /// Sends it to another target of a classic load balancer.
+    pub(super) fn move_to(
+        &mut self,
+        target: Arc<Target>,
+        worker: &Worker,
+        route: &Route,
+        classic: &ClassicListenerConfig,
+    ) {
+        self.session = self.session.moved();
+        if let Some(sticky) = &classic.stickiness {
+            let now = worker.shared.clock.now();
+            (self.cookies, self.follows) = classic_cookies(target.cookie_name(), sticky, self.session, now);
+        }
+        self.address = route.address_of(&target);
+        self.in_flight = InFlight::new(target, worker.shared.clone());
+    }
 }
 
 /// Understands the head at the start of `bytes` and writes what follows from it to `out`; none if the head is not all
@@ -106,6 +134,7 @@ pub(super) fn admit(
         port: route.port,
         forwarded_lines: &route.forwarded_lines,
         node_text: &route.node_text,
+        traces: route.classic.is_none(),
         now,
     };
     request.write_head(out, &passage, &mut *worker.rng.borrow_mut())?;
@@ -124,16 +153,19 @@ fn choose_target(
     let counters = &route.block.part(worker.index).counters;
     if let Some(classic) = &route.classic {
         let sticky = classic.stickiness.as_ref();
-        let kept = sticky.and_then(|s| classic_target(request, s, now));
-        let kept = kept.and_then(|name| group.pick_sticky(&route.zone, name));
-        let is_kept = kept.is_some();
+        let named = sticky.and_then(|s| classic_target(request, s, now));
+        let kept = named.and_then(|name| group.pick_sticky(&route.zone, name));
+        let session = match (named, &kept) {
+            (None, _) => Session::New,
+            (Some(_), Some(_)) => Session::Kept,
+            (Some(_), None) => Session::Moved,
+        };
         let target = kept.or_else(|| group.pick(&route.zone, || worker.rng.borrow_mut().random()))?;
         let (cookies, follows) = match sticky {
-            // An old cookie runs out when it said; it is not made anew with each answer.
-            Some(sticky) if !is_kept => classic_cookies(target.cookie_name(), sticky, now),
-            _ => (Vec::new(), None),
+            Some(sticky) => classic_cookies(target.cookie_name(), sticky, session, now),
+            None => (Vec::new(), None),
         };
-        return Some(forwarding(worker, route, way, target, cookies, follows));
+        return Some(forwarding(worker, route, way, target, (cookies, follows), session));
     }
     let stickiness = &group.selection().stickiness.clone();
     let mut kept = None;
@@ -151,7 +183,7 @@ fn choose_target(
         true => cookie_lines(target.cookie_name(), stickiness, now),
         false => Vec::new(),
     };
-    Some(forwarding(worker, route, way, target, cookies, None))
+    Some(forwarding(worker, route, way, target, (cookies, None), Session::New))
 }
 
 fn forwarding(
@@ -159,12 +191,12 @@ fn forwarding(
     route: &Route,
     way: &Way,
     target: Arc<Target>,
-    cookies: Vec<u8>,
-    follows: Option<Follows>,
+    (cookies, follows): (Vec<u8>, Option<Follows>),
+    session: Session,
 ) -> Forwarding {
     let address = route.address_of(&target);
     let in_flight = InFlight::new(target, worker.shared.clone());
-    Forwarding { in_flight, block: way.block.clone(), address, cookies, follows }
+    Forwarding { in_flight, block: way.block.clone(), address, cookies, follows, session }
 }
 
 fn admitted(request: Request<'_, '_>, act: Act) -> Admitted {

@@ -76,6 +76,25 @@ impl Buffer {
         Poll::Ready(Ok(n))
     }
 
+    /// Reads once, as [`Buffer::fill`]; as long as there is nothing to read, an empty buffer is with the spares.
+    pub(crate) async fn fill_when_ready(
+        &mut self,
+        from: &mut ReadHalf<'_>,
+        spares: &Spares,
+    ) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            if self.is_empty() && from.as_ref().poll_read_ready(cx).is_pending() {
+                spares.give_back(std::mem::take(self));
+                return Poll::Pending;
+            }
+            if self.bytes.is_empty() {
+                *self = spares.buffer();
+            }
+            self.poll_fill(cx, from)
+        })
+        .await
+    }
+
     /// Reads once; see [`Buffer::poll_fill`].
     pub(crate) async fn fill(&mut self, from: &mut ReadHalf<'_>) -> io::Result<usize> {
         std::future::poll_fn(|cx| self.poll_fill(cx, from)).await
@@ -114,5 +133,29 @@ impl Spares {
             scratch.clear();
             scratches.push(scratch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn silence_needs_no_buffer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let (mut reads, _) = near.split();
+        let spares = Spares::default();
+        let mut buffer = spares.buffer();
+        let mut filling = Box::pin(buffer.fill_when_ready(&mut reads, &spares));
+        std::future::poll_fn(|cx| Poll::Ready(assert!(filling.as_mut().poll(cx).is_pending()))).await;
+        assert_eq!(spares.buffers.borrow().len(), 1);
+        far.write_all(b"x").await.unwrap();
+        assert_eq!(filling.await.unwrap(), 1);
+        assert!(buffer.data() == b"x" && spares.buffers.borrow().is_empty());
     }
 }

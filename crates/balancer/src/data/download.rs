@@ -156,10 +156,8 @@ fn read_head(
         }
         response.write_interim_head(out);
     } else {
-        match wanted.follows.filter(|f| response.sets_cookie(&f.cookie)) {
-            Some(follows) => response.write_head(out, framing, keep_client, &follows.lines),
-            None => response.write_head(out, framing, keep_client, wanted.extra),
-        }
+        let followed = wanted.follows.and_then(|f| Some(f.lines(response.set_cookie(&f.cookie)?)));
+        response.write_head(out, framing, keep_client, followed.as_deref().unwrap_or(wanted.extra));
     }
     Ok(Some(Head {
         status: response.status,

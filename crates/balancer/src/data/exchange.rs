@@ -2,20 +2,20 @@
 //!
 //! Both ways run at the same time, so a target may answer early and a client may stream. A request goes to a target
 //! twice only if the target cannot have acted on it: it was sent on a kept connection that turned out to be closed, not
-//! a byte of a response has come, all of the request is still here, and its method is idempotent.
+//! a byte of a response has come, all of the request is still here, and its method is idempotent. A classic load balancer also
+//! tries another target if the first cannot be connected, since nothing was sent then.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::admit::{Admitted, Forwarding, count_own};
 use super::buffer::Buffer;
-use super::connect::connect_from;
+use super::connect::{self, NoConnection, Tried};
 use super::connection::{Connection, Next, idle_timeout};
 use super::download::{DownloadEnd, Through, Wanted, download};
 use super::pool::Upstream;
@@ -26,8 +26,6 @@ use crate::http::body::Body;
 use crate::plane::counters::OpenConnection;
 use crate::plane::route::Route;
 
-/// Longest wait for a connection to a target (AWS: 10 seconds, then 504).
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// AWS's status for a client that leaves before its response; only ever counted.
 const CLIENT_GONE: u16 = 460;
 
@@ -45,7 +43,7 @@ pub(super) async fn exchange(
     connection: &mut Connection,
     route: &Route,
     mut request: Admitted,
-    forwarding: Forwarding,
+    mut forwarding: Forwarding,
 ) -> Next {
     // The part of the body that is already here goes along with the head.
     let Ok(n) = request.body.take(connection.inbox.data()) else {
@@ -62,7 +60,7 @@ pub(super) async fn exchange(
     };
     connection.watch.slot.set_target(forwarding.in_flight.target().serial);
     let mut target_inbox = connection.worker.spares.buffer();
-    let next = converse(connection, route, &mut request, &forwarding, &progress, &mut target_inbox).await;
+    let next = converse(connection, route, &mut request, &mut forwarding, &progress, &mut target_inbox).await;
     connection.worker.spares.give_back(target_inbox);
     connection.watch.slot.set_target(0);
     route.block.part(connection.worker.index).counters.processed_bytes.add(progress.bytes.get());
@@ -73,15 +71,14 @@ async fn converse(
     connection: &mut Connection,
     route: &Route,
     request: &mut Admitted,
-    forwarding: &Forwarding,
+    forwarding: &mut Forwarding,
     progress: &Progress,
     target_inbox: &mut Buffer,
 ) -> Next {
     let worker = connection.worker.clone();
-    let ends = (forwarding.in_flight.target().serial, forwarding.address, route.node);
     let idle = idle_timeout(route);
     let replayable = request.is_idempotent && request.body.is_done();
-    let mut upstream = match worker.pool.take(ends, !replayable) {
+    let mut upstream = match worker.pool.take(forwarding.ends(route), !replayable) {
         Some(upstream) => upstream,
         None => match connect(connection, route, forwarding).await {
             Ok(upstream) => upstream,
@@ -94,7 +91,8 @@ async fn converse(
         let status = match end {
             End::Through(through) if through.switched => {
                 let Connection { stream, inbox, watch, .. } = connection;
-                tunnel((stream, inbox), (&mut upstream.stream, target_inbox), progress, watch, idle).await;
+                let target = (&mut upstream.stream, target_inbox);
+                tunnel((stream, inbox), target, &worker.spares, progress, watch, idle).await;
                 return Next::Close;
             }
             End::Through(through) => {
@@ -103,7 +101,7 @@ async fn converse(
                 }
                 let now = Instant::now();
                 if through.keep_target {
-                    worker.pool.put(ends, upstream, now);
+                    worker.pool.put(forwarding.ends(route), upstream, now);
                 }
                 connection.watch.set_deadline(now + idle);
                 return if through.keep_client { Next::Request } else { Next::Linger };
@@ -144,26 +142,33 @@ async fn fail(
     connection.answer(route, status, keep_alive, request.is_head).await
 }
 
-/// A new connection to the target, or the status that the client gets instead.
-async fn connect(connection: &Connection, route: &Route, forwarding: &Forwarding) -> Result<Upstream, u16> {
-    let worker = &connection.worker;
-    let address = forwarding.address;
-    connection.watch.extend(CONNECT_TIMEOUT + idle_timeout(route));
-    let connecting = timeout(CONNECT_TIMEOUT, connect_from(route.node, address));
-    let status = match connection.watch.over(connecting).await {
-        Ok(Ok(Ok(stream))) => {
-            let open = OpenConnection::new(route.block.clone(), worker.index);
-            return Ok(Upstream::new(stream, open, Instant::now()));
+/// A new connection to the target, or the status that the client gets instead. Under a classic load balancer the request may get
+/// another target on the way.
+async fn connect(
+    connection: &Connection,
+    route: &Route,
+    forwarding: &mut Forwarding,
+) -> Result<Upstream, u16> {
+    let Connection { worker, watch, .. } = connection;
+    let mut tried = Tried::default();
+    loop {
+        let part = forwarding.block.part(worker.index);
+        let failure = match connect::connect(watch, route, part, forwarding.address).await {
+            Ok(stream) => {
+                let open = OpenConnection::new(route.block.clone(), worker.index);
+                return Ok(Upstream::new(stream, open, Instant::now()));
+            }
+            Err(failure) => failure,
+        };
+        tried.add(forwarding.in_flight.target().serial);
+        let classic = route.classic.as_ref().zip(route.only_way());
+        match classic.and_then(|(classic, way)| Some((classic, tried.next(route, way)?))) {
+            Some((classic, target)) => forwarding.move_to(target, worker, route, classic),
+            None if failure == NoConnection::TimedOut => return Err(504),
+            None => return Err(502),
         }
-        Ok(Ok(Err(error))) => {
-            tracing::debug!(target = %address, %error, "a target cannot be connected");
-            if error.kind() == std::io::ErrorKind::TimedOut { 504 } else { 502 }
-        }
-        Ok(Err(_)) | Err(Interrupt::TimedOut) => 504,
-        Err(Interrupt::Cut) => 502,
-    };
-    forwarding.block.part(worker.index).counters.target_connection_error_count.add(1);
-    Err(status)
+        watch.slot.set_target(forwarding.in_flight.target().serial);
+    }
 }
 
 /// Sends the request on `upstream` and passes the response on.

@@ -12,11 +12,11 @@ use std::task::Poll;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::connect::connect_from;
+use super::buffer::Buffer;
+use super::connect::{self, Tried};
 use super::connection::idle_timeout;
-use super::exchange::CONNECT_TIMEOUT;
 use super::tunnel::tunnel;
 use super::upload::Progress;
 use super::watch::{Slot, Watch};
@@ -24,9 +24,6 @@ use super::worker::Worker;
 use crate::plane::counters::OpenConnection;
 use crate::plane::group::InFlight;
 use crate::plane::route::{Endpoint, Route, Way};
-
-/// Targets that are tried for one connection. A client of TCP cannot be told why, so its connection is closed after the last.
-const TRIES_MAX: usize = 3;
 
 /// Serves a connection to its end.
 pub(super) async fn relay(
@@ -54,11 +51,13 @@ pub(super) async fn relay(
         }
     }
     let progress = Progress::of_bytes(Instant::now());
-    let (mut from_client, mut from_target) = (worker.spares.buffer(), worker.spares.buffer());
+    let (mut from_client, mut from_target) = (Buffer::default(), Buffer::default());
+    let spares = &worker.spares;
     watch.extend(idle);
-    tunnel((&mut client, &mut from_client), (&mut target, &mut from_target), &progress, &watch, idle).await;
-    worker.spares.give_back(from_client);
-    worker.spares.give_back(from_target);
+    tunnel((&mut client, &mut from_client), (&mut target, &mut from_target), spares, &progress, &watch, idle)
+        .await;
+    spares.give_back(from_client);
+    spares.give_back(from_target);
     route.block.part(worker.index).counters.processed_bytes.add(progress.bytes.get());
     watch.slot.set_target(0);
     drop(in_flight);
@@ -72,26 +71,19 @@ async fn connect(
     watch: &Watch,
 ) -> Option<(TcpStream, InFlight)> {
     let part = way.block.part(worker.index);
-    for _ in 0..TRIES_MAX {
-        let target = way.group.pick_in_turn(&route.zone)?;
-        let address = route.address_of(&target);
-        watch.slot.set_target(target.serial);
+    let mut tried = Tried::default();
+    // A client of TCP cannot be told why, so its connection is closed after the last try.
+    while let Some(target) = tried.next(route, way) {
+        let (address, serial) = (route.address_of(&target), target.serial);
+        watch.slot.set_target(serial);
         let in_flight = InFlight::new(target, worker.shared.clone());
-        watch.extend(CONNECT_TIMEOUT + idle_timeout(route));
         let began = Instant::now();
-        let connecting = timeout(CONNECT_TIMEOUT, connect_from(route.node, address));
-        match watch.over(connecting).await {
-            Ok(Ok(Ok(stream))) => {
-                part.counters.request_count.add(1);
-                part.response_time.record(began.elapsed());
-                return Some((stream, in_flight));
-            }
-            Ok(Ok(Err(error))) => tracing::debug!(target = %address, %error, "a target cannot be connected"),
-            Ok(Err(_)) => tracing::debug!(target = %address, "a target does not answer"),
-            // It is being taken out: the next one may take it.
-            Err(_) => {}
+        if let Ok(stream) = connect::connect(watch, route, part, address).await {
+            part.counters.request_count.add(1);
+            part.response_time.record(began.elapsed());
+            return Some((stream, in_flight));
         }
-        part.counters.target_connection_error_count.add(1);
+        tried.add(serial);
     }
     None
 }

@@ -49,12 +49,49 @@ pub(super) fn cookie_lines(target: u64, config: &StickinessConfig, now: Timestam
     .into_bytes()
 }
 
+/// Attributes of the application's cookie that the load balancer's own has, too, so that both come, go and are sent together.
+const COPIED: [&str; 6] = ["path", "domain", "expires", "max-age", "secure", "httponly"];
+
 /// A cookie of the application's that the load balancer's own comes and goes with.
 pub(super) struct Follows {
     /// Its name.
     pub(super) cookie: String,
-    /// Ready lines for an answer that sets it.
-    pub(super) lines: Vec<u8>,
+    /// The target that the load balancer's own names.
+    target: u64,
+}
+
+impl Follows {
+    /// Ready lines for an answer that sets the application's cookie: `set_cookie` is the value of the line that does.
+    pub(super) fn lines(&self, set_cookie: &[u8]) -> Vec<u8> {
+        let parts = set_cookie.split(|&b| b == b';').skip(1).map(<[u8]>::trim_ascii);
+        let is_copied = |part: &&[u8]| {
+            let name = part.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii();
+            COPIED.iter().any(|copied| name.eq_ignore_ascii_case(copied.as_bytes()))
+        };
+        let attributes = parts.filter(is_copied).flat_map(|part| [b";", part].concat()).collect::<Vec<u8>>();
+        classic_lines(self.target, i64::MAX, &attributes)
+    }
+}
+
+/// How a request stands to the target that its cookies name, under a classic load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Session {
+    /// They name none.
+    New,
+    /// It goes there.
+    Kept,
+    /// It goes to another one, since that one is gone or cannot be connected.
+    Moved,
+}
+
+impl Session {
+    /// Of the same request when it goes to another target.
+    pub(super) const fn moved(self) -> Session {
+        match self {
+            Session::New => Session::New,
+            Session::Kept | Session::Moved => Session::Moved,
+        }
+    }
 }
 
 /// The target that the request's cookie names under a classic load balancer. With a cookie of the application's to follow, only
@@ -70,28 +107,44 @@ pub(super) fn classic_target(
     read(request.cookie(NAME_CLASSIC).or_else(|| request.cookie(NAME_CLASSIC_CORS))?, now)
 }
 
-/// What a client that has no valid cookie gets: lines for its answer, or lines that wait for the application's cookie.
+/// What the answer of `target` sets: lines now, and lines that wait for the application's cookie.
+///
+/// The load balancer's own cookie runs out when it said, so it is not made anew for who is kept. Who follows the application's
+/// cookie gets one whenever that is set, and at once when a session moves: it stays with its new target.
 pub(super) fn classic_cookies(
     target: u64,
     sticky: &ClassicStickiness,
+    session: Session,
     now: Timestamp,
 ) -> (Vec<u8>, Option<Follows>) {
-    let (until, expires) = match sticky {
-        ClassicStickiness::LbCookie { duration_s: Some(s) } => {
+    match (sticky, session) {
+        (ClassicStickiness::LbCookie { .. }, Session::Kept) => (Vec::new(), None),
+        (ClassicStickiness::LbCookie { duration_s: Some(s) }, _) => {
             let end = now + Duration::from_secs((*s).into());
-            (end.as_secs(), format!(";EXPIRES={}", http_date(end)))
+            let attributes = format!(";PATH=/;EXPIRES={}", http_date(end));
+            (classic_lines(target, end.as_secs(), attributes.as_bytes()), None)
         }
-        ClassicStickiness::LbCookie { duration_s: None } | ClassicStickiness::AppCookie { .. } => {
-            (i64::MAX, String::new())
+        (ClassicStickiness::LbCookie { duration_s: None }, _) => {
+            (classic_lines(target, i64::MAX, b";PATH=/"), None)
         }
-    };
-    let lines = format!(
-        "Set-Cookie: {NAME_CLASSIC}={target:016x}-{until:x};PATH=/{expires}\r\n\
-         Set-Cookie: {NAME_CLASSIC_CORS}={target:016x}-{until:x};PATH=/{expires};SameSite=None\r\n"
-    )
-    .into_bytes();
-    match sticky {
-        ClassicStickiness::LbCookie { .. } => (lines, None),
-        ClassicStickiness::AppCookie { name } => (Vec::new(), Some(Follows { cookie: name.clone(), lines })),
+        (ClassicStickiness::AppCookie { name }, session) => {
+            let lines = match session {
+                Session::Moved => classic_lines(target, i64::MAX, b";PATH=/"),
+                Session::New | Session::Kept => Vec::new(),
+            };
+            (lines, Some(Follows { cookie: name.clone(), target }))
+        }
     }
+}
+
+/// Ready lines that name a target until a second since 1970, with attributes as they stand in the line.
+fn classic_lines(target: u64, until: i64, attributes: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, more) in [(NAME_CLASSIC, ""), (NAME_CLASSIC_CORS, ";SameSite=None")] {
+        lines.extend_from_slice(format!("Set-Cookie: {name}={target:016x}-{until:x}").as_bytes());
+        lines.extend_from_slice(attributes);
+        lines.extend_from_slice(more.as_bytes());
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
 }

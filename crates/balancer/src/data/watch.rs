@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) enum Interrupt {
     /// The deadline is over.
     TimedOut,
-    /// The target is being taken out.
+    /// The target is being taken out, or the connection has had its time to finish.
     Cut,
 }
 
@@ -31,6 +31,7 @@ pub(crate) struct Slot {
     target: Cell<u64>,
     finish: Cell<bool>,
     cut: Cell<bool>,
+    ended: Cell<bool>,
 }
 
 impl Slot {
@@ -41,12 +42,19 @@ impl Slot {
             target: Cell::new(0),
             finish: Cell::new(false),
             cut: Cell::new(false),
+            ended: Cell::new(false),
         })
     }
 
     /// The connection shall close once it has nothing under way.
     pub(crate) fn finish(&self) {
         self.finish.set(true);
+        self.wake();
+    }
+
+    /// Ends whatever is under way, for good.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
         self.wake();
     }
 
@@ -108,7 +116,7 @@ impl Watch {
 
     /// Ready when the wait has to end.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Interrupt> {
-        if self.slot.cut.get() {
+        if self.slot.cut.get() || self.slot.ended.get() {
             return Poll::Ready(Interrupt::Cut);
         }
         let mut sleep = self.sleep.borrow_mut();

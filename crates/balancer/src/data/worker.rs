@@ -36,8 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Command {
     /// Accept connections from `socket`.
     Listen { endpoint: Arc<Endpoint>, socket: StdListener },
-    /// Close the listening socket; connections finish what they have under way. `done` is dropped afterwards.
-    Unlisten { address: SocketAddrV4, done: mpsc::Sender<Infallible> },
+    /// Close the listening socket; `done` is dropped afterwards. Connections finish what they have under way, and end after `limit`
+    /// at the latest: a connection of bytes may have no end of its own.
+    Unlisten { address: SocketAddrV4, limit: Duration, done: mpsc::Sender<Infallible> },
     /// End what is under way at a target, and its idle connections.
     Cut { target: u64 },
     /// Finish, and end the thread after `grace` at the latest.
@@ -147,7 +148,7 @@ impl Worker {
                     Err(e) => tracing::error!(%address, error = %e, "a listening socket cannot be used"),
                 }
             }
-            Command::Unlisten { address, done } => {
+            Command::Unlisten { address, limit, done } => {
                 let here = self
                     .slots
                     .borrow()
@@ -156,6 +157,12 @@ impl Worker {
                     .cloned()
                     .collect::<Vec<_>>();
                 here.iter().for_each(|s| s.finish());
+                if !here.is_empty() {
+                    spawn_local(async move {
+                        sleep(limit).await;
+                        here.iter().for_each(|s| s.end());
+                    });
+                }
                 if let Some(task) = self.listeners.borrow_mut().remove(&address) {
                     task.abort();
                     // The socket closes when the runtime drops the task, which is before it runs this one's next step.

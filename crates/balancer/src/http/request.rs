@@ -279,11 +279,14 @@ impl<'b> Request<'b, '_> {
             .map_err(|TooManyAddresses| Refused(463))?;
         out.extend_from_slice(from.forwarded_lines);
         self.push_host(out, from);
-        push_trace_id(out, self.trace_id, from.now, rng);
+        if from.traces {
+            push_trace_id(out, self.trace_id, from.now, rng);
+        }
         for line in self.headers {
             match kind(line.name) {
                 Kind::Other if self.drops(line.name, attributes) => {}
                 Kind::Other | Kind::ContentLength => push_line(out, line.name.as_bytes(), line.value),
+                Kind::TraceId if !from.traces => push_line(out, line.name.as_bytes(), line.value),
                 _ => {}
             }
         }
@@ -341,6 +344,8 @@ pub(crate) struct Passage<'a> {
     pub(crate) forwarded_lines: &'a [u8],
     /// The node's address, for requests without a host.
     pub(crate) node_text: &'a str,
+    /// Whether it gets an `X-Amzn-Trace-Id`, which is of application load balancers; otherwise the client's is as any line.
+    pub(crate) traces: bool,
     pub(crate) now: Timestamp,
 }
 

@@ -22,6 +22,7 @@ fn judge_as(text: &str, attributes: &LoadBalancerAttributes, port: u16) -> Resul
         port,
         forwarded_lines: b"X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n",
         node_text: "10.0.0.1",
+        traces: true,
         now: Timestamp::from_secs(0),
     };
     let mut out = Vec::new();
@@ -199,7 +200,7 @@ proptest! {
         let Ok(Some(request)) = parse(text.as_bytes(), &mut table, *peer.ip(), attributes.desync_mode) else {
             return Ok(());
         };
-        let passage = Passage { attributes: &attributes, peer, port: 80, forwarded_lines: b"", node_text: "n", now: Timestamp::from_secs(0) };
+        let passage = Passage { attributes: &attributes, peer, port: 80, forwarded_lines: b"", node_text: "n", traces: true, now: Timestamp::from_secs(0) };
         let mut out = Vec::new();
         prop_assert!(request.write_head(&mut out, &passage, &mut rand_pcg::Pcg64Mcg::seed_from_u64(1)).is_ok());
         let mut table = header_table();

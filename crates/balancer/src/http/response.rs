@@ -133,10 +133,11 @@ impl Response<'_, '_> {
         Ok((length, chunked))
     }
 
-    /// Whether it sets a cookie of this name.
-    pub(crate) fn sets_cookie(&self, name: &str) -> bool {
-        let mut lines = self.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("set-cookie"));
-        lines.any(|h| h.value.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")))
+    /// The value of the last line that sets a cookie of this name.
+    pub(crate) fn set_cookie(&self, name: &str) -> Option<&[u8]> {
+        let lines = self.headers.iter().rev().filter(|h| h.name.eq_ignore_ascii_case("set-cookie"));
+        let names = |value: &&[u8]| value.strip_prefix(name.as_bytes()).is_some_and(|v| v.starts_with(b"="));
+        lines.map(|h| h.value).find(names)
     }
 
     /// How the body has to go to a client of HTTP/1.`client_minor`.

@@ -33,6 +33,8 @@ pub(crate) struct Plane {
     groups: HashMap<String, LiveGroup>,
     blocks: Blocks,
     next_serial: u64,
+    /// How long connections of a closed listener may go on.
+    finish_limit: Duration,
     stopping: bool,
 }
 
@@ -63,7 +65,7 @@ pub(crate) enum ApplyError {
 }
 
 impl Plane {
-    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<WorkerHandle>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<WorkerHandle>, finish_limit: Duration) -> Self {
         let blocks = Blocks::new(shared.n_workers);
         Plane {
             shared,
@@ -73,6 +75,7 @@ impl Plane {
             groups: HashMap::new(),
             blocks,
             next_serial: 1,
+            finish_limit,
             stopping: false,
         }
     }
@@ -222,7 +225,8 @@ impl Plane {
         for address in addresses {
             self.endpoints.remove(&address);
             for worker in &self.workers {
-                worker.tell(Command::Unlisten { address, done: done.clone() });
+                let (limit, done) = (self.finish_limit, done.clone());
+                worker.tell(Command::Unlisten { address, limit, done });
             }
         }
         drop(done);

@@ -92,6 +92,7 @@ pub(crate) fn users(config: &BalancerConfig) -> HashMap<&str, UsedBy> {
     for lb in &config.load_balancers {
         let used_by = || UsedBy {
             load_balancer: lb.arn.clone(),
+            classic: lb.kind == LoadBalancerKind::Classic,
             nodes: lb.nodes.iter().map(|n| (n.zone.clone(), n.address)).collect(),
         };
         if lb.kind == LoadBalancerKind::Classic {

@@ -123,7 +123,6 @@ pub(crate) struct Group {
     pub(crate) arn: String,
     setting: Mutex<Setting>,
     selection: ArcSwap<Selection>,
-    turn: AtomicU64,
 }
 
 /// What of the configuration the choice of a target depends on.
@@ -143,6 +142,8 @@ pub(crate) struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsedBy {
     pub(crate) load_balancer: String,
+    /// It is a classic load balancer.
+    pub(crate) classic: bool,
     /// (zone, node) pairs.
     pub(crate) nodes: Vec<(String, Ipv4Addr)>,
 }
@@ -151,27 +152,41 @@ pub(crate) struct UsedBy {
 #[derive(Default)]
 pub(crate) struct Selection {
     pub(crate) targets: Vec<Arc<Target>>,
-    selector: Selector,
+    everywhere: Choice,
     /// Without balancing across zones: the choice of each zone's node.
-    by_zone: Vec<(String, Selector)>,
+    by_zone: Vec<(String, Choice)>,
     pub(crate) stickiness: StickinessConfig,
+}
+
+/// A choice among targets, with whose turn it is. Nodes that choose among different targets must not share turns: in step with each
+/// other they would leave some targets out.
+#[derive(Default)]
+struct Choice {
+    selector: Selector,
+    /// Outlives the choice, which is made anew whenever a target changes.
+    turn: Arc<AtomicU64>,
+}
+
+impl Choice {
+    fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Selection {
     /// The choice of the node in `zone`.
-    fn of_zone(&self, zone: &str) -> &Selector {
-        self.by_zone.iter().find(|(z, _)| z == zone).map_or(&self.selector, |(_, selector)| selector)
+    fn of_zone(&self, zone: &str) -> &Choice {
+        self.own_of_zone(zone).unwrap_or(&self.everywhere)
+    }
+
+    fn own_of_zone(&self, zone: &str) -> Option<&Choice> {
+        self.by_zone.iter().find(|(z, _)| z == zone).map(|(_, choice)| choice)
     }
 }
 
 impl Group {
     pub(crate) fn new(arn: &str) -> Arc<Group> {
-        Arc::new(Group {
-            arn: arn.to_owned(),
-            setting: Mutex::default(),
-            selection: ArcSwap::default(),
-            turn: AtomicU64::new(0),
-        })
+        Arc::new(Group { arn: arn.to_owned(), setting: Mutex::default(), selection: ArcSwap::default() })
     }
 
     /// The targets as they are chosen from now.
@@ -182,26 +197,30 @@ impl Group {
     /// The target for the next request at the node in `zone`; none if there is none at all.
     pub(crate) fn pick(&self, zone: &str, random: impl FnOnce() -> u64) -> Option<Arc<Target>> {
         let selection = self.selection.load();
-        let selector = selection.of_zone(zone);
-        let key = match selector.wants_random_key() {
+        let choice = selection.of_zone(zone);
+        let key = match choice.selector.wants_random_key() {
             true => random(),
-            false => self.turn.fetch_add(1, Ordering::Relaxed),
+            false => choice.next_turn(),
         };
         let load = |m: u32| selection.targets.get(m as usize).map_or(u32::MAX, |t| t.in_flight());
-        selection.targets.get(selector.pick(key, load)? as usize).cloned()
+        selection.targets.get(choice.selector.pick(key, load)? as usize).cloned()
     }
 
-    /// The target for the next connection, each in turn: connections say nothing of the work behind them.
-    pub(crate) fn pick_in_turn(&self, zone: &str) -> Option<Arc<Target>> {
+    /// The next target in turn that is none of those `tried`, by their serials: connections say nothing of the work behind them.
+    pub(crate) fn pick_in_turn(&self, zone: &str, tried: &[u64]) -> Option<Arc<Target>> {
         let selection = self.selection.load();
-        let key = self.turn.fetch_add(1, Ordering::Relaxed);
-        selection.targets.get(selection.of_zone(zone).pick(key, |_| 0)? as usize).cloned()
+        let choice = selection.of_zone(zone);
+        let members = choice.selector.members();
+        let turn = usize::try_from(choice.next_turn() % members.len().max(1) as u64).unwrap_or(0);
+        let order = members[turn..].iter().chain(&members[..turn]);
+        let mut targets = order.filter_map(|&m| selection.targets.get(m as usize));
+        targets.find(|t| !tried.contains(&t.serial)).cloned()
     }
 
     /// The target that a stickiness cookie names, if it may take requests of the node in `zone`.
     pub(crate) fn pick_sticky(&self, zone: &str, name: u64) -> Option<Arc<Target>> {
         let selection = self.selection.load();
-        let members = selection.of_zone(zone).members().iter();
+        let members = selection.of_zone(zone).selector.members().iter();
         members.filter_map(|&m| selection.targets.get(m as usize)).find(|t| t.cookie_name() == name).cloned()
     }
 
@@ -264,6 +283,7 @@ impl Group {
             .map(|t| Candidate { state: self.state_of(t, &setting).0, share: share(t, setting.slow_start_s) })
             .collect();
         let choose = |among: &[Candidate]| Selector::build(setting.algorithm, among, setting.fail_open);
+        let before = self.selection.load();
         let of_zone = |zone: &String| {
             // Positions stay the same; those elsewhere are simply not there.
             let here = |(target, candidate): (&Arc<Target>, &Candidate)| match target.zone == *zone {
@@ -271,14 +291,15 @@ impl Group {
                 false => Candidate { state: TargetState::Unused, ..*candidate },
             };
             let among: Vec<_> = targets.iter().zip(&candidates).map(here).collect();
-            (zone.clone(), choose(&among))
+            let turn = before.own_of_zone(zone).map(|choice| choice.turn.clone()).unwrap_or_default();
+            (zone.clone(), Choice { selector: choose(&among), turn })
         };
         let nodes = setting.used_by.iter().filter(|_| !setting.cross_zone).flat_map(|by| &by.nodes);
         let by_zone = nodes.map(|(zone, _)| of_zone(zone)).collect();
-        let selector = choose(&candidates);
+        let everywhere = Choice { selector: choose(&candidates), turn: before.everywhere.turn.clone() };
         self.selection.store(Arc::new(Selection {
             targets,
-            selector,
+            everywhere,
             by_zone,
             stickiness: setting.stickiness,
         }));
@@ -305,6 +326,11 @@ impl Group {
             return (TargetState::Unavailable, Some(Reason::HealthCheckDisabled), since);
         }
         (status.health.state(), status.health.reason(), since)
+    }
+
+    /// Whether it is that of a classic load balancer.
+    pub(crate) fn is_classic(&self) -> bool {
+        self.setting.lock().used_by.as_ref().is_some_and(|by| by.classic)
     }
 
     /// The node from which `target` is checked: its own zone's, or else the first; none if the target is unused.
@@ -347,11 +373,14 @@ impl Group {
                     target_group: Some(self.arn.clone()),
                     zone: zone.map(str::to_owned),
                 },
+                registered: 0,
                 healthy: 0,
                 unhealthy: 0,
             };
             for target in selection.targets.iter().filter(|t| zone.is_none_or(|z| t.zone == z)) {
-                match self.state_of(target, &setting).0 {
+                let state = self.state_of(target, &setting).0;
+                counts.registered += u32::from(state != TargetState::Draining);
+                match state {
                     TargetState::Healthy => counts.healthy += 1,
                     TargetState::Unhealthy => counts.unhealthy += 1,
                     _ => {}

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use puffer_balancer::config::*;
-use puffer_balancer::{ClientError, RunError};
+use puffer_balancer::{BalancerClient, ClientError, PROTOCOL_VERSION, RunError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
 
 use super::harness::*;
 
@@ -97,7 +99,42 @@ async fn a_port_in_use_is_reported_and_tried_again() {
 #[tokio::test]
 async fn an_absent_balancer_is_absent() {
     let dir = tempfile::tempdir().unwrap();
-    let error = puffer_balancer::BalancerClient::connect(&dir.path().join("none")).await.unwrap_err();
+    let error = BalancerClient::connect(&dir.path().join("none")).await.unwrap_err();
     assert!(matches!(error, ClientError::Absent(..)));
     assert_eq!(error.class(), puffer_core::ErrorClass::Transient);
+}
+
+async fn send_frame(stream: &mut UnixStream, json: &str) {
+    stream.write_u32(json.len() as u32).await.unwrap();
+    stream.write_all(json.as_bytes()).await.unwrap();
+}
+
+async fn frame(stream: &mut UnixStream) -> String {
+    let mut bytes = vec![0; stream.read_u32().await.unwrap() as usize];
+    stream.read_exact(&mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Version 1 did not know classic load balancers: neither side may take the other for one that does.
+#[tokio::test]
+async fn peers_of_different_versions_part() {
+    assert_eq!(PROTOCOL_VERSION, 2);
+    let balancer = Balancer::start().await;
+    let mut old = UnixStream::connect(balancer.socket()).await.unwrap();
+    send_frame(&mut old, "{\"version\":1}").await;
+    assert!(within(frame(&mut old)).await.contains("\"version\":2"));
+    assert_eq!(within(old.read(&mut [0])).await.unwrap(), 0, "nothing of it is answered");
+
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("old.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let greets = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        frame(&mut client).await;
+        send_frame(&mut client, "{\"version\":1,\"epoch\":5,\"pid\":4711,\"generation\":3}").await;
+    });
+    let error = within(BalancerClient::connect(&socket)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Version { theirs: 1, pid: 4711 }), "{error:?}");
+    assert!(error.to_string().contains("stop its process 4711"), "{error}");
+    within(greets).await.unwrap();
 }

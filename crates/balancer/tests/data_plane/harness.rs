@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use puffer_balancer::config::*;
-use puffer_balancer::{BalancerClient, Counters, Options, Report, RunError, TargetReport};
+use puffer_balancer::{BalancerClient, Counters, FINISH_LIMIT, Options, Report, RunError, TargetReport};
 use puffer_core::{Clock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,8 +45,14 @@ impl Balancer {
     }
 
     pub(crate) async fn start_with(threads: usize) -> Balancer {
+        Balancer::start_as(|options| options.threads = Some(threads)).await
+    }
+
+    pub(crate) async fn start_as(change: impl FnOnce(&mut Options)) -> Balancer {
         let dir = tempfile::tempdir().unwrap();
-        let thread = Some(spawn(dir.path().join("b.sock"), threads));
+        let mut options = options(dir.path().join("b.sock"), 1);
+        change(&mut options);
+        let thread = Some(spawn(options));
         let client = connect(&dir.path().join("b.sock")).await;
         Balancer { dir, client, config: BalancerConfig::default(), thread }
     }
@@ -64,7 +70,7 @@ impl Balancer {
 
     pub(crate) async fn restart(&mut self) {
         self.stop(Duration::ZERO).await;
-        self.thread = Some(spawn(self.socket(), 1));
+        self.thread = Some(spawn(options(self.socket(), 1)));
         connect(&self.socket()).await;
     }
 
@@ -133,12 +139,17 @@ impl Balancer {
     }
 }
 
-fn spawn(socket: PathBuf, threads: usize) -> std::thread::JoinHandle<Result<(), RunError>> {
-    std::thread::spawn(move || run(socket, threads))
+fn spawn(options: Options) -> std::thread::JoinHandle<Result<(), RunError>> {
+    std::thread::spawn(move || puffer_balancer::run(options))
+}
+
+fn options(socket: PathBuf, threads: usize) -> Options {
+    let clock = Arc::new(TestClock);
+    Options { socket, threads: Some(threads), clock, seed: 7, finish_limit: FINISH_LIMIT }
 }
 
 pub(crate) fn run(socket: PathBuf, threads: usize) -> Result<(), RunError> {
-    puffer_balancer::run(Options { socket, threads: Some(threads), clock: Arc::new(TestClock), seed: 7 })
+    puffer_balancer::run(options(socket, threads))
 }
 
 pub(crate) async fn connect(socket: &std::path::Path) -> BalancerClient {

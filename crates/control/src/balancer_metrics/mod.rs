@@ -150,10 +150,10 @@ impl Book {
             due.extend(found.into_iter().map(|what| Due { at, period_s, what }));
             (*counters, *times) = (counted.counters, counted.response_time.clone());
         }
-        for h in report.hosts.iter().filter(|h| h.healthy + h.unhealthy > 0) {
-            let period_s = periods.of(&h.scope);
+        for counts in &report.hosts {
+            let period_s = periods.of(&counts.scope);
             let Some(at) = ended(before, now, period_s) else { continue };
-            due.extend(hosts(&h.scope, h.healthy, h.unhealthy).map(|what| Due { at, period_s, what }));
+            due.extend(hosts(counts).into_iter().flatten().map(|what| Due { at, period_s, what }));
         }
         // Scopes that the data plane has forgotten would only cost memory.
         let known: std::collections::HashSet<&Scope> = report.counters.iter().map(|c| &c.scope).collect();

@@ -1,9 +1,9 @@
 //! Counters of the data plane as CloudWatch's metrics: names, dimensions, units and which scopes carry which.
 //!
-//! Source: "CloudWatch metrics for your Application Load Balancer" of the guide. A count of 0 is not published, except
-//! for the request counts, which alarms for scale-in need.
+//! Source: "CloudWatch metrics for your Application Load Balancer" of the guide, and that for classic load balancers. A count of 0
+//! is not published, except for the request counts of application load balancers, which alarms for scale-in need.
 
-use puffer_balancer::{Counters, Histogram, Scope, bucket_value_s};
+use puffer_balancer::{Counters, Histogram, HostCounts, Scope, bucket_value_s};
 use puffer_core::alarm::{MetricId, Unit};
 use puffer_core::elb::arn::{classic_name, load_balancer_dimension, target_group_dimension};
 
@@ -83,6 +83,7 @@ const COUNTERS: &[(&str, Field, Carried, Unit)] = &[
 
 /// What classic load balancers count. There is no surge queue: what finds no instance is refused at once.
 const CLASSIC_COUNTERS: &[(&str, Field)] = &[
+    ("RequestCount", |c| c.request_count),
     ("HTTPCode_Backend_2XX", |c| c.http_code_target_2xx),
     ("HTTPCode_Backend_3XX", |c| c.http_code_target_3xx),
     ("HTTPCode_Backend_4XX", |c| c.http_code_target_4xx),
@@ -109,9 +110,8 @@ fn classic_measured(
         unit: Unit::Count,
         value: Value::One(n),
     };
-    let mut out = vec![one("RequestCount", grown(|c| c.request_count))];
     let counted = CLASSIC_COUNTERS.iter().map(|(name, field)| (name, grown(*field)));
-    out.extend(counted.filter(|(_, n)| *n > 0.0).map(|(name, n)| one(name, n)));
+    let mut out: Vec<_> = counted.filter(|(_, n)| *n > 0.0).map(|(name, n)| one(name, n)).collect();
     out.extend((times.count > 0).then(|| Measured {
         metric: classic_metric("Latency", balancer, scope),
         unit: Unit::Seconds,
@@ -176,8 +176,14 @@ pub(crate) fn measured(
     out
 }
 
-/// The numbers of hosts by health.
-pub(crate) fn hosts(scope: &Scope, healthy: u32, unhealthy: u32) -> [Measured; 2] {
+/// The numbers of hosts by health, if they are to be published: a classic load balancer tells them as soon as an instance is
+/// registered, an application load balancer once a target has been judged.
+pub(crate) fn hosts(counts: &HostCounts) -> Option<[Measured; 2]> {
+    let HostCounts { scope, registered, healthy, unhealthy } = counts;
+    let n_told = match classic_name(&scope.load_balancer) {
+        Some(_) => *registered,
+        None => healthy + unhealthy,
+    };
     let one = |name, n: u32| Measured {
         metric: match classic_name(&scope.load_balancer) {
             Some(balancer) => classic_metric(name, balancer, scope),
@@ -186,5 +192,5 @@ pub(crate) fn hosts(scope: &Scope, healthy: u32, unhealthy: u32) -> [Measured; 2
         unit: Unit::Count,
         value: Value::One(f64::from(n)),
     };
-    [one("HealthyHostCount", healthy), one("UnHealthyHostCount", unhealthy)]
+    (n_told > 0).then(|| [one("HealthyHostCount", *healthy), one("UnHealthyHostCount", *unhealthy)])
 }

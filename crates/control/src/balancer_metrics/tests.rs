@@ -31,7 +31,7 @@ fn report(epoch: u64, requests: u64) -> Report {
         at: NOW,
         targets: Vec::new(),
         counters: vec![counted(false), counted(true)],
-        hosts: vec![HostCounts { scope: scope(true), healthy: 4, unhealthy: 1 }],
+        hosts: vec![HostCounts { scope: scope(true), registered: 5, healthy: 4, unhealthy: 1 }],
     }
 }
 
@@ -108,6 +108,15 @@ fn classic_load_balancers_have_metrics_of_their_own() {
     let want = ["HTTPCode_Backend_2XX", "HealthyHostCount", "Latency", "RequestCount", "UnHealthyHostCount"];
     assert_eq!(names, want, "each once, although the target group was counted too");
     assert_eq!(value(&due, "RequestCount", 2), Some(8.0));
+
+    // Without traffic only the hosts are told, also while none of them has been judged.
+    let mut quiet = classic(report(1, 8));
+    (quiet.hosts[0].healthy, quiet.hosts[0].unhealthy) = (0, 0);
+    let due = book.take(&quiet, &Periods::default(), end, end + Duration::from_secs(60));
+    assert_eq!((due.len(), value(&due, "HealthyHostCount", 2)), (2, Some(0.0)));
+    quiet.hosts[0].registered = 0;
+    let later = end + Duration::from_secs(60);
+    assert!(book.take(&quiet, &Periods::default(), later, later + Duration::from_secs(60)).is_empty());
 }
 
 #[test]

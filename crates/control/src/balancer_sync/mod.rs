@@ -34,8 +34,10 @@ use crate::{DataPlane, PortPolicy, Reconciler};
 const PERIOD: Duration = Duration::from_secs(5);
 /// Time between tries while something is not as it shall be.
 const RETRY: Duration = Duration::from_millis(500);
-/// Longest time for which a released address waits for its last connection: AWS's default idle time-out.
-const RELEASE_GRACE: Duration = Duration::from_secs(60);
+/// From the release of an address to when the data plane surely has been told.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// Longest time for which a released address waits for its last connection: the data plane has ended all by then.
+const RELEASE_GRACE: Duration = puffer_balancer::FINISH_LIMIT.saturating_add(TOLD_WITHIN);
 
 /// What an activation did.
 #[derive(Debug, Default)]

@@ -74,6 +74,7 @@ fn start_data_plane(socket: &Path) {
         threads: Some(1),
         clock: Arc::new(WallClock),
         seed: 1,
+        finish_limit: puffer_balancer::FINISH_LIMIT,
     };
     std::thread::spawn(move || puffer_balancer::run(options).unwrap());
 }

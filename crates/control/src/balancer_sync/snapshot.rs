@@ -211,10 +211,6 @@ fn health_check(group: &TargetGroup, ports: PortPolicy) -> HealthCheckConfig {
         matcher: check.matcher.clone(),
         interval_ms: u64::from(interval_s) * 1000,
         timeout_ms: u64::from(check.timeout_s) * 1000,
-        first_threshold: match classic_name(&group.arn) {
-            Some(_) => check.healthy_threshold,
-            None => 1,
-        },
         healthy_threshold: check.healthy_threshold,
         unhealthy_threshold: check.unhealthy_threshold,
     }

@@ -108,7 +108,7 @@ async fn a_classic_load_balancer_is_one_target_group_that_listeners_ask_on_their
     assert_eq!((group.targets[0].id.as_str(), group.targets[0].port), ("i-1", WHOLE_INSTANCE));
     let check = &group.health_check;
     assert_eq!((check.protocol, check.port), (HealthCheckProtocol::Http, Some(82)));
-    assert_eq!((check.first_threshold, check.healthy_threshold), (10, 10));
+    assert_eq!(check.healthy_threshold, 10);
     assert!(!group.attributes.fail_open && !group.attributes.cross_zone);
     assert_eq!(group.attributes.deregistration_delay_s, 0);
 }

@@ -33,7 +33,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use puffer_core::autoscaling::{Group, Member};
 use puffer_core::ec2::Instance;
-use puffer_core::elb::Target;
+use puffer_core::elb::{Target, TargetGroup};
 use puffer_core::{Clock, Timestamp};
 use puffer_inventory::group_step;
 use puffer_store::{Dirty, Store, StoreError, Subscription};
@@ -63,6 +63,7 @@ pub struct GroupConverge {
     members: Subscription,
     instances: Subscription,
     targets: Subscription,
+    target_groups: Subscription,
     taken: Mutex<Vec<(Source, Dirty)>>,
 }
 
@@ -79,6 +80,8 @@ enum Source {
     /// Members, and instances by the same key.
     Members,
     Targets,
+    /// One that comes back under its old name is to be joined again.
+    TargetGroups,
 }
 
 /// What an activation did.
@@ -106,6 +109,7 @@ impl GroupConverge {
             members: store.subscribe::<Member>(),
             instances: store.subscribe::<Instance>(),
             targets: store.subscribe::<Target>(),
+            target_groups: store.subscribe::<TargetGroup>(),
             taken: Mutex::default(),
             shared: Arc::new(Shared {
                 store,
@@ -124,6 +128,7 @@ impl GroupConverge {
             (Source::Members, &self.members),
             (Source::Members, &self.instances),
             (Source::Targets, &self.targets),
+            (Source::TargetGroups, &self.target_groups),
         ];
         dirty.extend(sources.iter().filter_map(|(source, s)| Some((*source, s.take()?))));
         let mut agenda = self.shared.agenda.lock();
@@ -145,6 +150,13 @@ impl GroupConverge {
                     // A target's key is its group, its id and its port.
                     Source::Targets => {
                         names.extend(keys.iter().filter_map(|k| group_of(k.split('|').nth(1)?)));
+                    }
+                    Source::TargetGroups => {
+                        let is_dirty = |arn: &String| keys.iter().any(|k| **k == **arn);
+                        let is_attached = |g: &&Arc<Group>| g.target_groups.iter().any(is_dirty);
+                        names.extend(
+                            r.iter::<Group>().filter(is_attached).map(|g| Arc::from(g.name.as_str())),
+                        );
                     }
                 }
             }
@@ -182,6 +194,7 @@ impl Reconciler for GroupConverge {
             dirty = self.members.next() => (Source::Members, dirty),
             dirty = self.instances.next() => (Source::Members, dirty),
             dirty = self.targets.next() => (Source::Targets, dirty),
+            dirty = self.target_groups.next() => (Source::TargetGroups, dirty),
             () = timer => return,
         };
         // Kept before anything is awaited: a wake may be dropped at any await.

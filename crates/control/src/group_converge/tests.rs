@@ -17,7 +17,7 @@ use puffer_metrics::{Metrics, Options, Sample};
 use puffer_store::{Store, StoreError, Transaction};
 
 use super::*;
-use crate::elb_fixtures::{put_listener, target_group};
+use crate::elb_fixtures::{classic, put_listener, target_group};
 use crate::{AlarmAction, FiredAlarm, PolicyExecute};
 
 const AMI: &str = "ami-0123456789abcdef0";
@@ -297,6 +297,36 @@ async fn detached_target_groups_are_left_and_attached_ones_joined() {
     .await;
     w.settle().await;
     assert!(w.store.list::<Target>().is_empty() && w.the_group().traffic_removing.is_empty());
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_comes_back_gets_its_members_again() {
+    let mut w = World::new().await;
+    let vpc = w.store.list::<puffer_core::ec2::Vpc>()[0].id.clone();
+    let balancer = classic(&vpc);
+    let arn = balancer.arn.clone();
+    w.edit(|tx| drop(puffer_inventory::classic::put(tx, balancer.clone()))).await;
+    w.group(9, 2, |g| g.target_groups = vec![arn.clone()]).await;
+    w.converge().await;
+    assert_eq!(w.store.list::<Target>().len(), 2);
+    w.edit(|tx| {
+        let one = Target::clone(&tx.list::<Target>()[0]);
+        tx.put(Target { state: TargetState::Healthy, ..one });
+    })
+    .await;
+    w.settle().await;
+    assert!(w.the_group().traffic_in_service.contains(&arn));
+
+    let now = w.now();
+    w.edit(|tx| puffer_inventory::classic::remove(tx, &balancer, now)).await;
+    // Who comes into service meanwhile is not forgotten either.
+    w.set_desired(3).await;
+    w.converge().await;
+    assert!(w.store.list::<Target>().is_empty() && w.in_service() == 3);
+    assert!(w.the_group().traffic_in_service.is_empty(), "the next one has not served yet");
+    w.edit(|tx| drop(puffer_inventory::classic::put(tx, balancer.clone()))).await;
+    w.converge().await;
+    assert_eq!(w.store.list::<Target>().len(), 3);
 }
 
 #[tokio::test]

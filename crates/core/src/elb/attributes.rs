@@ -58,7 +58,7 @@ pub const LOAD_BALANCER: &[Attribute] = &[
     attribute("client_keep_alive.seconds", "3600", Check::Number(60, 604_800)),
     attribute("deletion_protection.enabled", "false", Check::Bool),
     attribute("idle_timeout.timeout_seconds", "60", Check::Number(1, 4_000)),
-    attribute("load_balancing.cross_zone.enabled", "true", Check::Only(&["true"])),
+    attribute(CROSS_ZONE, "true", Check::Only(&["true"])),
     attribute(
         "routing.http.desync_mitigation_mode",
         "defensive",
@@ -89,7 +89,7 @@ pub const TARGET_GROUP: &[Attribute] = &[
         Check::OneOf(&["round_robin", "least_outstanding_requests", "weighted_random"]),
     ),
     attribute(
-        "load_balancing.cross_zone.enabled",
+        CROSS_ZONE,
         "use_load_balancer_configuration",
         Check::Only(&["use_load_balancer_configuration", "true"]),
     ),

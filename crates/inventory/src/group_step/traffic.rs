@@ -44,13 +44,14 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Registers a member with the attached target groups that it has not been dealt with for.
+    /// Registers a member with the attached target groups that it has not been dealt with for. One that has been deleted may come
+    /// back under the same ARN (a classic load balancer's name is all that it is known by), so it is not dealt with meanwhile.
     pub(super) fn register(&mut self, member: &Member) {
         let new: Vec<String> = self
             .group
             .target_groups
             .iter()
-            .filter(|arn| !member.traffic_sources.contains(arn))
+            .filter(|arn| !member.traffic_sources.contains(arn) && self.tx.get::<TargetGroup>(arn).is_some())
             .cloned()
             .collect();
         if new.is_empty() {

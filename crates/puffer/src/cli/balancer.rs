@@ -29,6 +29,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         threads: args.threads,
         clock: Arc::new(SystemClock),
         seed: rand::random(),
+        finish_limit: puffer_balancer::FINISH_LIMIT,
     })?;
     Ok(())
 }

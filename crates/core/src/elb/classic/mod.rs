@@ -23,7 +23,7 @@ pub use verdict::{InstanceVerdict, verdict};
 
 use super::{
     HealthCheck, HealthCheckProtocol, Node, Scheme, TargetGroup, TargetProtocol, TargetType,
-    attributes::CROSS_ZONE,
+    attributes::CROSS_ZONE, limits::TARGETS_PER_TARGET_GROUP_MAX,
 };
 use crate::{Record, Tags, Timestamp};
 
@@ -31,8 +31,8 @@ use crate::{Record, Tags, Timestamp};
 pub const LOAD_BALANCERS_MAX: usize = 20;
 /// Listeners of one (AWS's quota).
 pub const LISTENERS_MAX: usize = 100;
-/// Instances registered with one (AWS's quota).
-pub const INSTANCES_MAX: usize = 1_000;
+/// Instances registered with one (AWS's quota, the same as for the target group that they are kept in).
+pub const INSTANCES_MAX: usize = TARGETS_PER_TARGET_GROUP_MAX;
 /// Policies of one (AWS's quota is 100).
 pub const POLICIES_MAX: usize = 100;
 /// Port of registrations: an instance is registered as a whole, each listener names the port that it wants.
@@ -82,7 +82,7 @@ pub struct ClassicHealthCheck {
     pub timeout_s: u32,
     /// Failures in a row that take an instance out of service, 2–10.
     pub unhealthy_threshold: u8,
-    /// Successes in a row that bring it into service, a new one too, 2–10.
+    /// Successes in a row that bring it back into service, 2–10; a new one serves after its first.
     pub healthy_threshold: u8,
 }
 
@@ -143,7 +143,7 @@ pub struct ClassicLoadBalancer {
     pub nodes: Vec<Node>,
     /// `sg-…`, as given.
     pub security_groups: Vec<String>,
-    /// Listeners, by port.
+    /// Listeners, in the order in which they were made.
     pub listeners: Vec<ClassicListener>,
     /// How its instances are checked.
     pub health_check: ClassicHealthCheck,

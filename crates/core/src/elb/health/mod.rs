@@ -1,11 +1,11 @@
 //! The health of a target: what checks have said so far, turned into AWS's states and reasons.
 //!
 //! A new target is `initial` until its first success, which alone makes it `healthy`, or until as many failures
-//! in a row as the unhealthy threshold. (Under a classic load balancer it takes as many successes in a row as its healthy
-//! threshold says.) After that, a change takes as many equal results in a row as the
+//! in a row as the unhealthy threshold. After that, a change takes as many equal results in a row as the
 //! threshold of the new state says.
 //!
-//! Source: "Health checks for your target groups" of the Application Load Balancer guide.
+//! Source: "Health checks for your target groups" of the Application Load Balancer guide, and `HealthyHostCount` of the metrics of
+//! classic load balancers, whose instances are new in the same way.
 
 use serde::{Deserialize, Serialize};
 
@@ -91,8 +91,6 @@ impl Reason {
 /// How many equal results in a row change a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// Successes that make a new target healthy (1–10).
-    pub first: u8,
     /// Successes that make an unhealthy target healthy (2–10).
     pub healthy: u8,
     /// Failures that make a target unhealthy (2–10).
@@ -120,9 +118,6 @@ pub struct Health {
     since: Timestamp,
     /// Results in a row that speak against the state; failures while it is initial.
     streak: u8,
-    /// Successes in a row while it is initial.
-    #[serde(default)]
-    proofs: u8,
 }
 
 impl Health {
@@ -133,7 +128,6 @@ impl Health {
             reason: Some(Reason::RegistrationInProgress),
             since: now,
             streak: 0,
-            proofs: 0,
         }
     }
 
@@ -168,20 +162,12 @@ impl Health {
         match (outcome.failure(), self.state) {
             (None, TargetState::Healthy) => self.streak = 0,
             (None, TargetState::Unhealthy) => self.count(thresholds.healthy, TargetState::Healthy, None, now),
-            (None, _) => {
-                (self.streak, self.proofs) = (0, self.proofs.saturating_add(1));
-                if self.proofs >= thresholds.first {
-                    self.change(TargetState::Healthy, None, now);
-                }
-            }
+            (None, _) => self.change(TargetState::Healthy, None, now),
             (Some(reason), TargetState::Unhealthy) => {
                 self.streak = 0;
                 self.reason = Some(reason);
             }
-            (Some(reason), _) => {
-                self.proofs = 0;
-                self.count(thresholds.unhealthy, TargetState::Unhealthy, Some(reason), now);
-            }
+            (Some(reason), _) => self.count(thresholds.unhealthy, TargetState::Unhealthy, Some(reason), now),
         }
         before != (self.state, self.reason)
     }
@@ -194,7 +180,7 @@ impl Health {
     }
 
     fn change(&mut self, next: TargetState, reason: Option<Reason>, now: Timestamp) {
-        *self = Health { state: next, reason, since: now, streak: 0, proofs: 0 };
+        *self = Health { state: next, reason, since: now, streak: 0 };
     }
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const T: Thresholds = Thresholds { first: 1, healthy: 3, unhealthy: 2 };
+const T: Thresholds = Thresholds { healthy: 3, unhealthy: 2 };
 
 fn at(s: i64) -> Timestamp {
     Timestamp::from_secs(s)
@@ -49,28 +49,6 @@ fn table_of_transitions() {
             (*state, *reason, at(*since)),
             "{outcomes:?}"
         );
-    }
-}
-
-#[test]
-fn a_new_target_may_have_to_prove_itself_more_than_once() {
-    use ProbeOutcome::*;
-    use TargetState::{Healthy, Initial, Unhealthy};
-    let strict = Thresholds { first: 3, healthy: 3, unhealthy: 2 };
-    let table: &[(&[ProbeOutcome], TargetState)] = &[
-        (&[Success, Success], Initial),
-        (&[Success, Success, Success], Healthy),
-        (&[Success, Success, Failed, Success, Success], Initial),
-        (&[Failed, Success, Failed, Success], Initial),
-        (&[Failed, Success, Success, Success], Healthy),
-        (&[Success, Failed, Failed], Unhealthy),
-    ];
-    for (outcomes, state) in table {
-        let mut health = Health::registered(at(0));
-        for &outcome in *outcomes {
-            health.observe(outcome, strict, at(1));
-        }
-        assert_eq!(health.state(), *state, "{outcomes:?}");
     }
 }
 
