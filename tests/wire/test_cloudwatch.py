@@ -240,6 +240,8 @@ def test_an_alarm_lives_and_goes(cloudwatch):
     tags = cloudwatch.list_tags_for_resource(ResourceARN=made["AlarmArn"])["Tags"]
     assert tags == [{"Key": "team", "Value": "a"}]
     cloudwatch.tag_resource(ResourceARN=made["AlarmArn"], Tags=[{"Key": "more", "Value": "1"}])
+    with pytest.raises(ClientError, match="There is no tag puffer:health-check-period here"):
+        cloudwatch.tag_resource(ResourceARN=made["AlarmArn"], Tags=[{"Key": "puffer:health-check-period", "Value": "1"}])
     cloudwatch.untag_resource(ResourceARN=made["AlarmArn"], TagKeys=["team"])
     assert cloudwatch.list_tags_for_resource(ResourceARN=made["AlarmArn"])["Tags"] == [{"Key": "more", "Value": "1"}]
     before = shown(cloudwatch, "life")["AlarmConfigurationUpdatedTimestamp"]

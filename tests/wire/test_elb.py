@@ -169,4 +169,5 @@ def test_tags(elb, balancer):
     assert tags() == {"team": "a b", "puffer:health-check-period": "1"}
     elb.remove_tags(LoadBalancerNames=[balancer], Tags=[{"Key": "team"}])
     assert tags() == {"puffer:health-check-period": "1"}
+    refused("ValidationError", elb.add_tags, LoadBalancerNames=[balancer], Tags=[{"Key": "puffer:metric-period", "Value": "61"}])
     refused("LoadBalancerNotFound", elb.describe_tags, LoadBalancerNames=["none"])

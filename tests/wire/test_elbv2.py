@@ -387,6 +387,8 @@ def test_tags_of_all_kinds_of_resources(elbv2, network, balancer, listener, grou
     assert tags()[balancer] == {"a": "2", "b": ""} and tags()[rule] == {"made": "with", "a": "1", "b": ""}
     before = tags()
     refused("ValidationError", elbv2.add_tags, ResourceArns=arns, Tags=[{"Key": "aws:x", "Value": "1"}])
+    for key, value in [("puffer:metric-period", "0"), ("puffer:health-check-period", "soon"), ("puffer:metric-periods", "1")]:
+        refused("ValidationError", elbv2.add_tags, ResourceArns=arns, Tags=[{"Key": key, "Value": value}])
     refused("TooManyTags", elbv2.add_tags, ResourceArns=arns, Tags=[{"Key": f"k{i}", "Value": ""} for i in range(50)])
     # One resource of the list is unknown: no tag changes.
     refused("LoadBalancerNotFound", elbv2.add_tags, ResourceArns=[groups[0], balancer + "0"], Tags=[{"Key": "c", "Value": "3"}])

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use puffer_core::Tags;
 use puffer_core::alarm::{Alarm, CompositeAlarm};
+use puffer_core::elb::{METRIC_PERIOD_TAG, check_period_tags};
 use puffer_shapes::cloudwatch::{self as shapes, errors};
 use puffer_store::Transaction;
 
@@ -24,6 +25,7 @@ pub(super) fn read(list: Vec<shapes::Tag>) -> Result<Tags, ApiError> {
         tags.insert(key, tag.value.unwrap_or_default());
     }
     check_count(&tags)?;
+    check_period_tags(&tags, &[METRIC_PERIOD_TAG]).map_err(invalid_value)?;
     Ok(tags)
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use puffer_core::Tags;
 use puffer_core::elb::arn::{ArnKind, kind_of};
 use puffer_core::elb::limits::TAGS_PER_RESOURCE_MAX;
-use puffer_core::elb::{Listener, LoadBalancer, Rule, TargetGroup};
+use puffer_core::elb::{
+    HEALTH_CHECK_PERIOD_TAG, Listener, LoadBalancer, METRIC_PERIOD_TAG, Rule, TargetGroup, check_period_tags,
+};
 use puffer_shapes::elbv2::{self as shapes, errors};
 use puffer_store::{Reader, Transaction};
 
@@ -40,6 +42,7 @@ pub(crate) fn checked(
         }
     }
     check_count(&out)?;
+    check_period_tags(&out, &[METRIC_PERIOD_TAG, HEALTH_CHECK_PERIOD_TAG]).map_err(ApiError::validation)?;
     Ok(out)
 }
 

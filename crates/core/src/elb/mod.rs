@@ -9,14 +9,13 @@ pub mod health;
 pub mod limits;
 mod listener;
 mod load_balancer;
+mod period_tags;
 pub mod rule;
 mod target;
 mod target_group;
 
 pub use listener::{Listener, ListenerProtocol, Rule, target_groups_of};
 pub use load_balancer::{LoadBalancer, LoadBalancerState, Node, Scheme};
+pub use period_tags::{HEALTH_CHECK_PERIOD_TAG, METRIC_PERIOD_TAG, check_period_tags, period_tag};
 pub use target::{Target, TargetState};
-pub use target_group::{
-    HEALTH_CHECK_PERIOD_TAG, HealthCheck, HealthCheckProtocol, METRIC_PERIOD_TAG, TargetGroup,
-    TargetProtocol, TargetType, period_tag,
-};
+pub use target_group::{HealthCheck, HealthCheckProtocol, TargetGroup, TargetProtocol, TargetType};

@@ -94,17 +94,6 @@ impl Default for HealthCheck {
     }
 }
 
-/// Tag of a target group by which its health checks run each so many seconds (1–60), below what
-/// `HealthCheckIntervalSeconds` allows.
-pub const HEALTH_CHECK_PERIOD_TAG: &str = "puffer:health-check-period";
-/// Tag of a load balancer or a target group: publish its metrics each so many seconds (1–60).
-pub const METRIC_PERIOD_TAG: &str = "puffer:metric-period";
-
-/// Seconds (1–60) of a second-level tag; none if it is absent or nonsense.
-pub fn period_tag(tags: &Tags, key: &str) -> Option<u32> {
-    tags.get(key)?.trim().parse().ok().filter(|s| (1..=60).contains(s))
-}
-
 /// A target group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetGroup {
