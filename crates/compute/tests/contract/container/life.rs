@@ -93,8 +93,9 @@ async fn user_data_runs_once() {
     driver.stop(id, 5).await.unwrap();
     assert_eq!(owner(), before);
     assert_eq!(fs::read_to_string(upper.join("user-data-runs")).unwrap(), "x\n");
-    // Killed while it replaced: the old disk set aside and no other one in its place, the new one unnamed.
+    // Killed while it replaced: the old disk set aside and no other one in its place.
     let disk = machine.data_dir().join("instances").join(id).join("disk");
+    fs::write(disk.with_file_name("swap.json"), "2").unwrap();
     fs::rename(&disk, disk.with_extension("old")).unwrap();
     let last = LaunchSpec { root: 2, ..spec.clone() };
     driver.replace_root(&last, 5).await.unwrap();
