@@ -7,7 +7,7 @@ use std::sync::Arc;
 use puffer_core::Record;
 use puffer_core::autoscaling::launch_call::LaunchCall;
 use puffer_core::autoscaling::mixed::MixedPolicy;
-use puffer_core::autoscaling::{Activity, Group, InstanceRefresh, Member, ScalingPolicy};
+use puffer_core::autoscaling::{Activity, Group, InstanceRefresh, LifecycleState, Member, ScalingPolicy};
 use puffer_core::ec2::{AddressHold, Instance};
 use puffer_core::elb::Target;
 use puffer_core::event::Event;
@@ -162,11 +162,14 @@ impl Deltas {
         }
     }
 
-    /// Members that this transaction took back into service while they were on their way out: before and after.
+    /// Members that this transaction took back into service while they were on their way out: before and after. Who had arrived in the warm
+    /// pool but for the record of it may be taken from there in one go.
     pub(crate) fn returned(&self) -> impl Iterator<Item = (&Arc<Member>, &Arc<Member>)> {
         self.members.iter().filter_map(|d| {
             let (before, after) = (d.before.as_ref()?, d.after.as_ref()?);
-            (before.is_leaving() && after.state.counts()).then_some((before, after))
+            let through_pool = (before.state, after.state)
+                == (LifecycleState::WarmedPendingProceed, LifecycleState::Pending);
+            (before.is_leaving() && after.state.counts() && !through_pool).then_some((before, after))
         })
     }
 

@@ -70,10 +70,12 @@ impl Scope {
             return;
         }
         if member.spare {
-            // What was launched ahead for a refresh that is rolled back has replaced nobody yet.
-            match refresh.rollback.is_some() && marked && !member.is_terminating() {
+            // What was launched ahead for a refresh that is rolled back has replaced nobody yet. One that goes, or that is kept out of
+            // service for somebody to look at, will replace nobody.
+            let stays = !member.is_terminating() && !member.state.is_retained();
+            match refresh.rollback.is_some() && marked && stays {
                 true => self.end.push(i),
-                false => self.n_spares += u32::from(!member.is_terminating()),
+                false => self.n_spares += u32::from(stays),
             }
             return;
         }

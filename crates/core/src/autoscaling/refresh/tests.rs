@@ -384,6 +384,29 @@ fn cancelling_waits_for_what_has_begun() {
 }
 
 #[test]
+fn one_launched_ahead_that_is_retained_replaces_nobody() {
+    let preferences = RefreshPreferences { min_healthy: 100, max_healthy: Some(125), ..preferences() };
+    let with_retained = || {
+        let mut w = World::new(4, preferences.clone());
+        w.settle();
+        let spare = w.members.iter_mut().find(|m| m.spare).unwrap();
+        spare.state = LifecycleState::TerminatingRetained;
+        w
+    };
+    let mut w = with_retained();
+    w.refresh.status = S::Cancelling;
+    assert_eq!((w.run(7200), w.refresh.status), (0, S::Cancelled), "nothing has begun that could end");
+    let mut w = with_retained();
+    w.refresh.roll_back("asked", w.now);
+    w.run(7200);
+    assert_eq!(w.refresh.status, S::RollbackSuccessful);
+    assert!(w.members.iter().any(|m| m.state.is_retained()), "it is kept for who looks at it");
+    let mut w = with_retained();
+    w.run(7200);
+    assert_eq!((w.refresh.status, w.new_ones()), (S::Successful, 4));
+}
+
+#[test]
 fn a_suspended_process_pauses_it_for_as_long_as_it_likes() {
     let mut w =
         World::new(4, RefreshPreferences { min_healthy: 100, max_healthy: Some(125), ..preferences() });
