@@ -23,9 +23,9 @@ use crate::{faults, panics, server, setup};
 const DOWN_S_MAX: u64 = 90;
 /// Between two looks whether the world rests.
 const LOOK: Duration = Duration::from_secs(20);
-/// The longest that a calm world may take to come to rest: the longest back-off (a quarter of an hour), the longest drain and
-/// time-outs of calls, and room.
-const REST_WITHIN: Duration = Duration::from_secs(2700);
+/// The longest that a calm world may take to come to rest: an instance refresh that cannot go on, being cancelled too, ends an hour
+/// after its last progress; beside that the longest back-off (a quarter of an hour), drains and time-outs of calls, and room.
+const REST_WITHIN: Duration = Duration::from_secs(5400);
 /// Lives of one server at most: bounds a world that kills faster than it starts.
 const LIVES_MAX: u64 = 400;
 
