@@ -55,7 +55,7 @@ def test_target_groups_are_attached_described_and_detached(autoscaling, group, t
     assert registered(two) == members and registered(one) == set()
     refused("ValidationError", autoscaling.detach_traffic_sources, **here, TrafficSources=[{"Identifier": one, "Type": "elbv2"}])
     refused("ValidationError", autoscaling.detach_load_balancer_target_groups, **here, TargetGroupARNs=[one])
-    refused("ValidationError", autoscaling.attach_load_balancer_target_groups, **here, TargetGroupARNs=[one[:-1] + "0"])
+    refused("ValidationError", autoscaling.attach_load_balancer_target_groups, **here, TargetGroupARNs=[one + "0"])
     refused("UnsupportedOperation", autoscaling.attach_traffic_sources, **here, TrafficSources=[
         {"Identifier": "lattice", "Type": "vpc-lattice"}])
     autoscaling.detach_load_balancer_target_groups(**here, TargetGroupARNs=[two])
